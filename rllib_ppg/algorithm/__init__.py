@@ -1,0 +1,1 @@
+"""Algorithm: RLlib's side of PPG: configuration, policy, model, rollout worker, algorithm."""

@@ -1,0 +1,151 @@
+"""Algorithm: from the workers' rollouts to the learner's batch.
+
+Reward normalisation, values, GAE and value targets are computed here, in one place over all
+environments, so that the number of workers changes nothing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rllib_ppg._ray_compat import SampleBatch
+from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.rollout import EPISODE_STARTS, Rollout
+from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
+from rllib_ppg.core.returns import (
+    RewardNormalizer,
+    compute_gae,
+    explained_variance,
+    standardize,
+)
+from rllib_ppg.core.segments import SegmentStore
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the returns of a rollout give the learner; arrays are (N, T) float32."""
+
+    advantages: np.ndarray
+    value_targets: np.ndarray
+    explained_variance: float
+
+
+def make_batch(
+    rollouts: list[Rollout],
+    store: SegmentStore,
+    learner: PhasicLearner,
+    normalizer: RewardNormalizer,
+    config: PPGConfig,
+) -> tuple[PolicyBatch, slice, Targets]:
+    """Copy the rollouts' observations to the store and compute what the policy phase needs.
+
+    Args:
+        rollouts: One of each worker that delivered.
+        store: Takes the observations, once; the batch refers to them there.
+        learner: Computes values where the workers did not.
+        normalizer: Rescales rewards in time order and learns from them.
+        config: The algorithm's configuration.
+
+    Returns:
+        The batch, the store's rows of this iteration, and the targets.
+    """
+    rows = store_observations(rollouts, store)
+    obs = store.obs[rows]
+    values = _values(rollouts, obs, learner)
+    targets = compute_targets(rollouts, values, learner, normalizer, config)
+    batch = PolicyBatch(
+        obs=obs,
+        actions=column(rollouts, SampleBatch.ACTIONS),
+        logp=column(rollouts, SampleBatch.ACTION_LOGP),
+        advantages=targets.advantages,
+        value_targets=targets.value_targets,
+        vf_preds=values,
+    )
+    return batch, rows, targets
+
+
+def environments(rollouts: list[Rollout]) -> np.ndarray:
+    """Index of each environment over all workers (N,); RLlib counts remote workers from 1."""
+    return np.concatenate(
+        [max(0, r.worker_index - 1) * r.num_envs + np.arange(r.num_envs) for r in rollouts]
+    )
+
+
+def store_observations(rollouts: list[Rollout], store: SegmentStore) -> slice:
+    """Copy the observations to the store; the only copy that is made of them."""
+    rows = store.append(environments(rollouts))
+    first = rows.start
+    for rollout in rollouts:
+        obs = rollout.batch[SampleBatch.OBS]
+        target = store.obs[first : first + rollout.num_envs]
+        target[...] = obs.reshape(target.shape)
+        first += rollout.num_envs
+    return rows
+
+
+def column(rollouts: list[Rollout], name: str) -> np.ndarray:
+    """One column of all rollouts, (N, T, ...)."""
+    parts = [r.batch[name].reshape(r.num_envs, -1, *r.batch[name].shape[1:]) for r in rollouts]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _values(rollouts: list[Rollout], obs: np.ndarray, learner: PhasicLearner) -> np.ndarray:
+    """Values (N, T) of the acting policy: the workers', or where they have none the learner's."""
+    if SampleBatch.VF_PREDS in rollouts[0].batch:
+        return column(rollouts, SampleBatch.VF_PREDS)
+    return learner.values(obs.reshape(-1, *obs.shape[2:])).reshape(obs.shape[:2])
+
+
+def compute_targets(
+    rollouts: list[Rollout],
+    values: np.ndarray,
+    learner: PhasicLearner,
+    normalizer: RewardNormalizer,
+    config: PPGConfig,
+) -> Targets:
+    """Normalise rewards, then compute advantages and value targets.
+
+    Args:
+        rollouts: One of each worker that delivered.
+        values: V(s_t) of the acting policy (N, T).
+        learner: Gives the bootstrap values.
+        normalizer: Rescales rewards in time order and learns from them.
+        config: The algorithm's configuration.
+    """
+    rewards = column(rollouts, SampleBatch.REWARDS).astype(np.float32).T  # (T, N)
+    terminateds = column(rollouts, SampleBatch.TERMINATEDS).T
+    dones = terminateds | column(rollouts, SampleBatch.TRUNCATEDS).T
+    if config.normalize_rewards:
+        firsts = column(rollouts, EPISODE_STARTS).T
+        rewards = normalizer(rewards, firsts, environments(rollouts))
+    final_obs = np.concatenate([rollout.final_obs for rollout in rollouts])
+    advantages, value_targets = compute_gae(
+        rewards,
+        values.T,
+        learner.values(final_obs),
+        dones,
+        gamma=config.gamma,
+        lambda_=config.lambda_,
+        final_values=_truncation_values(rollouts, values.shape, learner, config),
+    )
+    return Targets(
+        advantages=np.ascontiguousarray(standardize(advantages).T),
+        value_targets=np.ascontiguousarray(value_targets.T),
+        explained_variance=explained_variance(values, value_targets.T),
+    )
+
+
+def _truncation_values(
+    rollouts: list[Rollout], shape: tuple[int, ...], learner: PhasicLearner, config: PPGConfig
+) -> np.ndarray | None:
+    """V of the true last observation at time limits, (T, N), or None where none was met."""
+    if not config.bootstrap_on_truncation or not any(len(r.truncated_rows) for r in rollouts):
+        return None
+    steps = shape[1]
+    offsets = np.cumsum([0, *(rollout.num_envs for rollout in rollouts)])
+    rows = np.concatenate(
+        [r.truncated_rows + start * steps for r, start in zip(rollouts, offsets, strict=False)]
+    )
+    values = np.zeros(shape[0] * steps, np.float32)
+    values[rows] = learner.values(np.concatenate([r.truncated_obs for r in rollouts]))
+    return values.reshape(shape).T

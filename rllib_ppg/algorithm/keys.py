@@ -1,0 +1,227 @@
+"""Algorithm: which configuration keys are allowed, and what to say of the others.
+
+Ray 2.60 takes misspelt and outdated keys without a word and trains on defaults. Here every key is
+known, or refused with the nearest name, its new name, or the reason why PPG does not use it.
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from rllib_ppg._ray_compat import MODEL_DEFAULTS, AlgorithmConfig
+from rllib_ppg.algorithm.settings import PPGSettings, parse_number
+from rllib_ppg.errors import UserError
+
+OUTDATED = {
+    "num_workers": "num_env_runners",
+    "num_rollout_workers": "num_env_runners",
+    "num_envs_per_worker": "num_envs_per_env_runner",
+    "num_cpus_per_worker": "num_cpus_per_env_runner",
+    "num_gpus_per_worker": "num_gpus_per_env_runner",
+    "num_cpus_for_driver": "num_cpus_for_main_process",
+    "num_cpus_for_local_worker": "num_cpus_for_main_process",
+    "custom_resources_per_worker": "custom_resources_per_env_runner",
+    "sample_batch_size": "rollout_fragment_length",
+    "num_sgd_iter": "n_epoch_pi and n_epoch_vf",
+    "num_epochs": "n_epoch_pi and n_epoch_vf",
+    "sgd_minibatch_size": "nminibatch (how many minibatches, not how large)",
+    "minibatch_size": "nminibatch (how many minibatches, not how large)",
+    "vf_clip_param": "value_clip_param (clips the value's change, not its error)",
+    "kl_coeff": "kl_penalty (policy phase) or beta_clone (auxiliary phase)",
+    "lambda_coeff": "lambda_",
+    "entropy_coef": "entropy_coeff",
+    "use_pytorch": "framework: torch (the only one, so leave it out)",
+    "recreate_failed_workers": "restart_failed_env_runners",
+    "recreate_failed_env_runners": "restart_failed_env_runners",
+    "ignore_worker_failures": "ignore_env_runner_failures",
+    "num_consecutive_worker_failures_tolerance": "num_consecutive_env_runner_failures_tolerance",
+    "collect_metrics_timeout": "metrics_episode_collection_timeout_s",
+    "timesteps_per_iteration": "min_sample_timesteps_per_iteration",
+    "min_iter_time_s": "min_time_s_per_iteration",
+    "monitor": "render_env (not supported by PPG either)",
+    "custom_options": "model.custom_model_config",
+    "n_aux_iterations": "n_aux_epochs",
+    "ent_coef": "entropy_coeff",
+    "entcoef": "entropy_coeff",
+    "vf_coef": "vf_loss_coeff",
+    "vfcoef": "vf_loss_coeff",
+    "lam": "lambda_",
+    "nstep": "rollout_fragment_length",
+    "arch": "model.custom_model_config.arch",
+}
+
+UNUSED = {
+    "kl_target": "PPG has no adaptive KL coefficient",
+    "use_gae": "PPG always uses GAE",
+    "use_critic": "PPG always has a critic",
+    "use_kl_loss": "use kl_penalty",
+    "vf_share_layers": "set model.custom_model_config.arch: shared",
+    "horizon": "limit episodes in the environment (gymnasium's TimeLimit)",
+    "soft_horizon": "Ray removed it",
+    "no_done_at_end": "Ray removed it",
+    "eager": "PPG runs on torch only",
+    "eager_tracing": "PPG runs on torch only",
+    "shuffle_sequences": "minibatches are always shuffled; see minibatch_unit",
+    "straggler_mitigation": "Ray removed it",
+}
+
+# RLlib's own keys that PPG honours. Whatever else RLlib has may only keep its default.
+HONOURED = {
+    "action_space", "algo_class", "callbacks", "callbacks_class", "callbacks_on_algorithm_init",
+    "callbacks_on_checkpoint_loaded", "callbacks_on_env_runners_recreated",
+    "callbacks_on_environment_created", "callbacks_on_episode_created",
+    "callbacks_on_episode_end", "callbacks_on_episode_start", "callbacks_on_episode_step",
+    "callbacks_on_sample_end", "callbacks_on_train_result", "clip_actions",
+    "create_env_on_driver", "create_local_env_runner", "custom_resources_for_main_process",
+    "custom_resources_per_env_runner", "delay_between_env_runner_restarts_s",
+    "disable_env_checking", "env", "env_config", "env_runner_cls",
+    "env_runner_health_probe_timeout_s", "env_runner_restore_timeout_s", "exploration_config",
+    "explore", "export_native_model_files", "extra_python_environs_for_driver",
+    "extra_python_environs_for_worker", "framework", "framework_str",
+    "keep_per_episode_custom_metrics",
+    "lambda", "local_gpu_idx", "log_level", "log_sys_usage", "logger_config", "logger_creator",
+    "logger_type", "max_num_env_runner_restarts", "metrics_episode_collection_timeout_s",
+    "metrics_num_episodes_for_smoothing", "min_sample_timesteps_per_iteration",
+    "min_time_s_per_iteration", "min_train_timesteps_per_iteration", "model",
+    "normalize_actions", "num_consecutive_env_runner_failures_tolerance",
+    "num_cpus_for_main_process", "num_cpus_per_env_runner", "num_gpus_per_env_runner",
+    "observation_space", "placement_strategy", "preprocessor_pref", "restart_failed_env_runners",
+    "sample_timeout_s", "_disable_preprocessor_api", "_fake_gpus", "_is_frozen",
+    "_validate_config", "_rl_module_spec", "_model_config", "_prior_exploration_config",
+    "enable_rl_module_and_learner", "enable_env_runner_and_connector_v2",
+}  # fmt: skip
+
+
+@cache
+def rllib_defaults() -> dict[str, Any]:
+    """RLlib's common keys with their defaults, by both of the names that Ray gives some."""
+    base = AlgorithmConfig()
+    return {**vars(base), **base.to_dict()}
+
+
+def own_keys() -> frozenset[str]:
+    """The keys of `PPGSettings`."""
+    return frozenset(PPGSettings.model_fields)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` Did you mean "..."?` for the nearest of `names`, or an empty string."""
+    matches = get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return f' Did you mean "{matches[0]}"?' if matches else ""
+
+
+def check_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse keys that PPG's configuration does not know or does not use.
+
+    Args:
+        config: Configuration keys as a user, Tune or a checkpoint gives them.
+
+    Returns:
+        The same keys, number strings such as `"5e-4"` turned into numbers where RLlib's key is one.
+
+    Raises:
+        UserError: Naming all refused keys, each with what to do.
+    """
+    parsed = {name: _parse_rllib_number(name, value) for name, value in config.items()}
+    problems = [p for name, value in parsed.items() if (p := key_problem(name, value))]
+    if problems:
+        raise UserError("\n".join(problems))
+    return parsed
+
+
+def _parse_rllib_number(name: str, value: Any) -> Any:
+    default = rllib_defaults().get(name)
+    if name in own_keys() or not isinstance(value, str) or isinstance(default, bool):
+        return value
+    if not isinstance(default, int | float):
+        return value
+    try:
+        number = parse_number(value)
+    except ValueError:
+        return value
+    return int(number) if isinstance(default, int) and number.is_integer() else number
+
+
+def key_problem(name: str, value: Any) -> str | None:
+    """What is wrong with one configuration key, or None."""
+    if name.startswith("__") or name == "class" or name in own_keys():
+        return None
+    if name in OUTDATED and not _is_default(name, value):
+        return f'Unknown config key "{name}": use {OUTDATED[name]}.'
+    if name in UNUSED and not _is_default(name, value):
+        return f'Config key "{name}" is not used by PPG: {UNUSED[name]}.'
+    if name in rllib_defaults():
+        return _rllib_key_problem(name, value)
+    known = own_keys() | HONOURED
+    return f'Unknown config key "{name}".{nearest(name, known)}'
+
+
+def _is_default(name: str, value: Any) -> bool:
+    defaults = rllib_defaults()
+    return name in defaults and _same(value, defaults[name])
+
+
+def _same(a: Any, b: Any) -> bool:
+    try:
+        return a is b or bool(a == b)
+    except (ValueError, TypeError):
+        return False
+
+
+def _rllib_key_problem(name: str, value: Any) -> str | None:
+    default = rllib_defaults()[name]
+    if name in HONOURED:
+        return _type_problem(name, value, default)
+    if name.startswith("_") or _same(value, default) or _is_plumbing(name, value):
+        return None
+    return f'Config key "{name}" is RLlib\'s, but PPG does not use it; remove it.'
+
+
+def _is_plumbing(name: str, value: Any) -> bool:
+    """Whether a non-default value is only another writing of the default (after a restore)."""
+    default = rllib_defaults()[name]
+    if name in ("policies", "policies_to_train", "policy_mapping_fn", "is_policy_to_train"):
+        return not isinstance(value, Mapping) or set(value) <= {"default_policy"}
+    if callable(default) or isinstance(default, type):
+        return getattr(default, "__name__", None) == getattr(value, "__name__", None)
+    return name in ("simple_optimizer", "stats_cls_lookup", "torch_compile_learner_what_to_compile")
+
+
+def _type_problem(name: str, value: Any, default: Any) -> str | None:
+    if isinstance(default, bool):
+        wrong = not isinstance(value, bool)
+        expected = "true or false"
+    elif isinstance(default, int | float):
+        wrong = isinstance(value, bool) or not (value is None or isinstance(value, int | float))
+        expected = "a number"
+    elif isinstance(default, dict):
+        wrong = not isinstance(value, Mapping)
+        expected = "a mapping"
+    else:
+        return None
+    return f"{name}={value!r}: must be {expected}." if wrong else None
+
+
+def check_model_keys(model: Mapping[str, Any]) -> None:
+    """Refuse keys of `model` other than `custom_model` and `custom_model_config`.
+
+    Raises:
+        UserError: Naming each refused key.
+    """
+    allowed = ("custom_model", "custom_model_config")
+    problems = []
+    for name, value in model.items():
+        if name in allowed or (name in MODEL_DEFAULTS and _same(value, MODEL_DEFAULTS[name])):
+            continue
+        if name in MODEL_DEFAULTS:
+            problems.append(
+                f'Config key "model.{name}" is RLlib\'s, but PPG\'s networks do not use it; '
+                'set "model.custom_model_config" instead.'
+            )
+        elif name in OUTDATED:
+            problems.append(f'Unknown config key "model.{name}": use {OUTDATED[name]}.')
+        else:
+            problems.append(f'Unknown config key "model.{name}".{nearest(name, allowed)}')
+    if problems:
+        raise UserError("\n".join(problems))

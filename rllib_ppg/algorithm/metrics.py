@@ -1,0 +1,75 @@
+"""Algorithm: the statistics of a training iteration, each defined once.
+
+They stand in every result under `info/learner/default_policy/learner_stats/<name>`, with the same
+names in every result; what an iteration did not make is NaN, never an older value.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+METRICS: dict[str, str] = {
+    "policy_phase/loss_total": "What the policy phase minimised; mean over its minibatches.",
+    "policy_phase/loss_pi": "Policy loss: policy gradient, entropy and KL-penalty terms.",
+    "policy_phase/loss_vf": "Value loss: vf_loss_coeff times the squared error.",
+    "policy_phase/policy_gradient_loss": "The clipped surrogate alone.",
+    "policy_phase/kl_penalty_loss": "kl_penalty times 1/2 (log ratio)^2.",
+    "policy_phase/entropy": "Entropy of the policy in nats.",
+    "policy_phase/approx_kl": "1/2 (log ratio)^2 against the acting policy.",
+    "policy_phase/clip_fraction": "Share of rows with |ratio - 1| > clip_param.",
+    "policy_phase/grad_norm": "L2 norm of the gradient before clipping.",
+    "policy_phase/explained_variance": "Of the value targets, by the values while acting.",
+    "policy_phase/minibatches": "Optimiser steps of the policy phase.",
+    "aux_phase/loss_total": "What the auxiliary phase minimised; mean over the slice's minibatches.",
+    "aux_phase/pol_distance": "KL(old policy, policy), unweighted.",
+    "aux_phase/vf_aux": "1/2 squared error of the auxiliary value head.",
+    "aux_phase/vf_true": "1/2 squared error of the true value head, unweighted.",
+    "aux_phase/grad_norm": "L2 norm of the gradient before clipping.",
+    "aux_phase/minibatches": "Optimiser steps of the slice.",
+    "phase/policy_iterations": "Policy iterations of the current phase, 0 to n_pi.",
+    "phase/n_pi": "Policy iterations of a whole phase.",
+    "phase/in_aux_phase": "1 if this iteration was a slice of an auxiliary phase, else 0.",
+    "phase/aux_epoch": "Epoch of the auxiliary phase; 0 is the pass that records the old policy.",
+    "phase/aux_epochs": "Epochs of an auxiliary phase (n_aux_epochs).",
+    "phase/aux_progress": "Share of the auxiliary phase that is done, 0 to 1.",
+    "phase/aux_phases": "Auxiliary phases completed in all.",
+    "phase/policy_iterations_total": "Policy iterations in all.",
+    "phase/stored_segments": "Segments in the frame store.",
+    "lr": "Learning rate of the policy phase.",
+    "aux_lr": "Learning rate of the auxiliary phase.",
+    "entropy_coeff": "Weight of the entropy bonus.",
+    "reward_scale": "What rewards are divided by before clipping.",
+    "time/sample_s": "Seconds that the iteration waited for rollouts.",
+    "time/policy_phase_s": "Seconds in the policy phase, returns and copies included.",
+    "time/aux_phase_s": "Seconds in the auxiliary phase.",
+    "time/weight_sync_s": "Seconds until the weights were on their way to the workers.",
+    "time/sample_env_share": "Share of the workers' sampling time in environment calls.",
+    "time/sample_network_share": "Share of the workers' sampling time in network calls.",
+    "time/env_steps_per_s": "Environment steps per second of this policy iteration.",
+    "time/env_steps_per_s_overall": "Steps per second since this process began, all phases.",
+    "lost_envs": "Environments without a rollout in this iteration, because their worker failed.",
+}
+
+
+def complete(stats: Mapping[str, Any]) -> dict[str, float]:
+    """All of `METRICS`, in order: those of `stats`, the others NaN.
+
+    Raises:
+        KeyError: If `stats` holds a name that `METRICS` does not define.
+    """
+    unknown = set(stats) - set(METRICS)
+    if unknown:
+        raise KeyError(f"undefined metrics: {sorted(unknown)}")
+    return {name: float(stats.get(name, math.nan)) for name in METRICS}
+
+
+def nested(stats: Mapping[str, float]) -> dict[str, Any]:
+    """Turn `a/b` names into nested dicts, as Ray's results are."""
+    tree: dict[str, Any] = {}
+    for name, value in stats.items():
+        *parents, leaf = name.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return tree

@@ -1,0 +1,261 @@
+"""Algorithm: thin TorchModelV2 adapters over `PhasicNetwork`, and its action distribution.
+
+`ppg_impala` takes images, `ppg_mlp` vectors; both are configured by `model.custom_model_config`.
+RLlib's stock algorithms can use them too: `forward` gives the logits, `value_function` the value.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from torch import nn
+
+from rllib_ppg._ray_compat import ModelCatalog, TorchDistributionWrapper, TorchModelV2
+from rllib_ppg.algorithm.keys import nearest
+from rllib_ppg.algorithm.settings import Integer, describe
+from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.networks import ImpalaEncoder, MLPEncoder, PhasicNetwork
+from rllib_ppg.errors import UserError
+
+Size = Annotated[Integer, Field(ge=1, le=65536)]
+
+
+class NetworkSettings(BaseModel):
+    """`custom_model_config` keys that both networks share."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    arch: Literal["dual", "detach", "shared"] = Field(
+        "dual", description="dual: separate policy and value networks; detach: one network, the "
+        "value head reads it without gradient; shared: one network.")
+    normed_init: StrictBool = Field(
+        True, description="Rescale each output unit's initial weights to a fixed L2 norm.")
+
+
+class ImpalaSettings(NetworkSettings):
+    """`custom_model_config` of `ppg_impala`."""
+
+    widths: Annotated[list[Size], Field(min_length=1)] = Field(
+        [16, 32, 32], description="Channels of each convolution stage.")
+    hidden_size: Size = Field(256, description="Units of the dense layer.")
+    blocks: Size = Field(2, description="Residual blocks per stage.")
+
+
+class MLPSettings(NetworkSettings):
+    """`custom_model_config` of `ppg_mlp`."""
+
+    hiddens: Annotated[list[Size], Field(min_length=1)] = Field(
+        [64, 64], description="Units of each hidden layer.")
+    activation: Literal["tanh", "relu"] = Field("tanh", description="Activation function.")
+
+
+MODEL_SETTINGS: dict[str, type[NetworkSettings]] = {
+    "ppg_impala": ImpalaSettings,
+    "ppg_mlp": MLPSettings,
+}
+
+
+def parse_model_settings(name: str, config: Mapping[str, Any]) -> Any:
+    """Check `custom_model_config` for the model registered as `name`.
+
+    Raises:
+        UserError: Naming unknown keys with the nearest allowed one, and bad values.
+    """
+    settings = MODEL_SETTINGS[name]
+    prefix = "model.custom_model_config."
+    for key in config:
+        if key not in settings.model_fields:
+            allowed = ", ".join(settings.model_fields)
+            hint = nearest(key, settings.model_fields)
+            raise UserError(f'Unknown key "{prefix}{key}" of {name}.{hint} Allowed: {allowed}.')
+    try:
+        return settings(**config)
+    except ValidationError as error:
+        raise UserError(describe(error, prefix)) from None
+
+
+def is_image(space: gym.Space) -> bool:
+    """Whether observations of `space` are images (H, W, C), which `ppg_impala` takes."""
+    return isinstance(space, gym.spaces.Box) and len(space.shape) == 3 and min(space.shape[:2]) > 3
+
+
+def default_model(observation_space: gym.Space) -> str:
+    """The registered model that fits the observations."""
+    return "ppg_impala" if is_image(observation_space) else "ppg_mlp"
+
+
+def check_observation_space(space: gym.Space) -> None:
+    """Refuse observations other than Box or Discrete.
+
+    Raises:
+        UserError: Naming the space.
+    """
+    if not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
+        raise UserError(
+            f"PPG takes Box or Discrete observations, this environment has {space}; flatten it, "
+            "for example with gymnasium.wrappers.FlattenObservation."
+        )
+
+
+def action_spec(space: gym.Space) -> ActionSpec:
+    """The action distribution for an action space.
+
+    Raises:
+        UserError: If the space is not Discrete, MultiDiscrete or a one-dimensional float Box.
+    """
+    if isinstance(space, gym.spaces.Discrete):
+        return ActionSpec("categorical", (int(space.n),))
+    if isinstance(space, gym.spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        return ActionSpec("multi_categorical", tuple(int(n) for n in space.nvec))
+    if isinstance(space, gym.spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return ActionSpec("gaussian", (int(np.prod(space.shape, dtype=int)),))
+    raise UserError(
+        f"PPG takes Discrete, MultiDiscrete or float Box actions, this environment has {space}."
+    )
+
+
+def start(space: gym.Space) -> Any:
+    """The first value of a (Multi)Discrete space, which networks count from 0; else 0."""
+    return getattr(space, "start", 0)
+
+
+class PPGModel(TorchModelV2, nn.Module):
+    """RLlib's view of a `PhasicNetwork`, which stands in `.network`."""
+
+    registered_name: str
+
+    def __init__(
+        self,
+        obs_space: gym.Space,
+        action_space: gym.Space,
+        num_outputs: int,
+        model_config: dict[str, Any],
+        name: str,
+        **custom_model_config: Any,
+    ) -> None:
+        TorchModelV2.__init__(self, obs_space, action_space, num_outputs, model_config, name)
+        nn.Module.__init__(self)
+        settings = parse_model_settings(self.registered_name, custom_model_config)
+        space = getattr(obs_space, "original_space", obs_space)
+        self.network = PhasicNetwork(
+            self.encoder_maker(space, settings),
+            num_outputs,
+            arch=settings.arch,
+            normed_init=settings.normed_init,
+        )
+        self._value: torch.Tensor | None = None
+
+    def encoder_maker(self, space: gym.Space, settings: Any) -> Callable[[], nn.Module]:
+        """Return a function that makes one encoder for `space`."""
+        raise NotImplementedError
+
+    def forward(
+        self, input_dict: dict[str, Any], state: list[Any], seq_lens: Any
+    ) -> tuple[torch.Tensor, list[Any]]:
+        """Logits (B, A) for observations (B, ...); remembers the values."""
+        output = self.network(input_dict["obs"])
+        self._value = output.vf
+        return output.logits, state
+
+    def value_function(self) -> torch.Tensor:
+        """The true value head's output (B,) of the last `forward`."""
+        assert self._value is not None, "forward() has to come first"
+        return self._value
+
+
+class ImpalaModel(PPGModel):
+    """`ppg_impala`: the IMPALA residual network for images."""
+
+    registered_name = "ppg_impala"
+
+    def encoder_maker(self, space: gym.Space, settings: ImpalaSettings) -> Callable[[], nn.Module]:
+        """Return a function that makes one IMPALA encoder."""
+        if not is_image(space):
+            raise UserError(f"ppg_impala takes images (H, W, C), not {space}; use ppg_mlp.")
+        shape = (space.shape[0], space.shape[1], space.shape[2])
+        return lambda: ImpalaEncoder(
+            shape,
+            widths=tuple(settings.widths),
+            hidden_size=settings.hidden_size,
+            blocks=settings.blocks,
+            normed_init=settings.normed_init,
+        )
+
+
+class MLPModel(PPGModel):
+    """`ppg_mlp`: a multilayer perceptron for vectors and discrete observations."""
+
+    registered_name = "ppg_mlp"
+
+    def encoder_maker(self, space: gym.Space, settings: MLPSettings) -> Callable[[], nn.Module]:
+        """Return a function that makes one MLP encoder; Discrete observations become one-hot."""
+        discrete = isinstance(space, gym.spaces.Discrete)
+        size = int(space.n) if discrete else int(np.prod(space.shape, dtype=int))
+        return lambda: MLPEncoder(
+            size,
+            hiddens=tuple(settings.hiddens),
+            activation=settings.activation,
+            normed_init=settings.normed_init,
+            one_hot=discrete,
+        )
+
+
+MODELS: dict[str, type[PPGModel]] = {m.registered_name: m for m in (ImpalaModel, MLPModel)}
+
+
+def register_models() -> None:
+    """Register `ppg_impala` and `ppg_mlp` with RLlib's catalog."""
+    for name, model in MODELS.items():
+        ModelCatalog.register_custom_model(name, model)
+
+
+def distribution_class(space: gym.Space) -> type[TorchDistributionWrapper]:
+    """RLlib's wrapper around the one implementation of the action distribution, in `core`.
+
+    RLlib's exploration samples through it (`compute_single_action` and the like), so that acting
+    and training cannot disagree. Actions here have the space's shape and start, as RLlib expects.
+    """
+    spec = action_spec(space)
+
+    class PhasicDistribution(TorchDistributionWrapper):
+        def __init__(self, inputs: torch.Tensor, model: TorchModelV2) -> None:
+            self.inputs = inputs
+            self.model = model
+            self.dist = spec.distribution(inputs)
+            self.last_sample: torch.Tensor | None = None
+
+        @staticmethod
+        def required_model_output_shape(action_space: gym.Space, model_config: Any) -> int:
+            return spec.num_inputs
+
+        def _to_space(self, actions: torch.Tensor) -> torch.Tensor:
+            return actions.reshape(-1, *space.shape) + torch.as_tensor(start(space))
+
+        def _from_space(self, actions: torch.Tensor) -> torch.Tensor:
+            return (actions - torch.as_tensor(start(space))).reshape(len(actions), *spec.shape)
+
+        def sample(self) -> torch.Tensor:
+            self.last_sample = self._to_space(self.dist.sample())
+            return self.last_sample
+
+        def deterministic_sample(self) -> torch.Tensor:
+            self.last_sample = self._to_space(self.dist.mode())
+            return self.last_sample
+
+        def logp(self, actions: torch.Tensor) -> torch.Tensor:
+            return self.dist.logp(self._from_space(actions))
+
+        def sampled_action_logp(self) -> torch.Tensor:
+            assert self.last_sample is not None, "sample() has to come first"
+            return self.logp(self.last_sample)
+
+        def entropy(self) -> torch.Tensor:
+            return self.dist.entropy()
+
+        def kl(self, other: Any) -> torch.Tensor:
+            return self.dist.kl(other.dist)
+
+    return PhasicDistribution

@@ -1,0 +1,313 @@
+"""Algorithm: `PPG`, the loop of policy iterations and auxiliary phases."""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from rllib_ppg._ray_compat import (
+    DEFAULT_POLICY_ID,
+    LEARN_ON_BATCH_TIMER,
+    LEARNER_STATS_KEY,
+    NUM_AGENT_STEPS_SAMPLED,
+    NUM_AGENT_STEPS_TRAINED,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_TRAINED,
+    SAMPLE_TIMER,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+    Algorithm,
+    AlgorithmConfig,
+)
+from rllib_ppg.algorithm import metrics, resources
+from rllib_ppg.algorithm.batch import Targets, make_batch
+from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.model import check_observation_space, is_image
+from rllib_ppg.algorithm.policy import PPGTorchPolicy
+from rllib_ppg.algorithm.registration import register
+from rllib_ppg.algorithm.rollout import Rollout
+from rllib_ppg.core.aux_phase import AuxPhase
+from rllib_ppg.core.learner import PhasicLearner
+from rllib_ppg.core.returns import RewardNormalizer
+from rllib_ppg.core.segments import SegmentStore
+
+AUX_PHASE_TIMER = "aux_phase"
+
+
+class PPG(Algorithm):
+    """Phasic Policy Gradient (Cobbe et al. 2020, arXiv:2009.04416) on RLlib's old API stack.
+
+    One `train()` is one policy iteration (sample, policy phase) or one slice of the auxiliary phase
+    that follows every `n_pi` iterations.
+    """
+
+    @classmethod
+    def get_default_config(cls) -> AlgorithmConfig:
+        """Return PPG's default configuration."""
+        return PPGConfig()
+
+    @classmethod
+    def get_default_policy_class(cls, config: AlgorithmConfig) -> type[PPGTorchPolicy]:
+        """Return PPG's policy class."""
+        return PPGTorchPolicy
+
+    def setup(self, config: AlgorithmConfig) -> None:
+        """Start the workers and build the learner.
+
+        Raises:
+            RuntimeError: If no rollout worker could start.
+            UserError: If the environment does not fit, or the frame store is larger than memory.
+        """
+        try:
+            super().setup(config)
+        except IndexError as error:
+            raise RuntimeError(
+                "No rollout worker could start; its error stands above in the log."
+            ) from error
+        policy = self.get_policy()
+        space = getattr(policy.observation_space, "original_space", policy.observation_space)
+        check_observation_space(space)
+        obs_dtype = np.float32 if space.dtype == np.float64 else space.dtype
+        resources.check_memory(
+            self.config.store_bytes(space.shape, obs_dtype),
+            resources.machine_memory(),
+            "the learner's machine",
+        )
+        self._store = SegmentStore(
+            self.config.store_segments(),
+            self.config.rollout_fragment_length,
+            space.shape,
+            obs_dtype,
+        )
+        self._learner = PhasicLearner(
+            policy.network,
+            policy.action_spec,
+            self.config.policy_phase_settings(),
+            self.config.aux_phase_settings(),
+            device=policy.device,
+            micro_batch_size=self.config.rows_per_pass(
+                images=is_image(space), gpu=policy.device.type == "cuda"
+            ),
+            generator=np.random.default_rng(self.config.seed),
+        )
+        self._rewards = RewardNormalizer(
+            self.config.num_envs, gamma=self.config.reward_norm_gamma, clip=self.config.reward_clip
+        )
+        self._aux_phase: AuxPhase | None = None
+        self._phase_iterations = 0
+        self._totals = {"policy_iterations": 0, "aux_phases": 0}
+        self._started = (time.perf_counter(), 0)
+
+    def training_step(self) -> dict[str, Any] | None:
+        """Run one policy iteration, or one slice of the auxiliary phase that is due.
+
+        Returns:
+            The statistics of `metrics.METRICS`, or None where no worker delivered a rollout, so
+            that RLlib tries again within the iteration.
+
+        Raises:
+            FloatingPointError: If a loss, a gradient or a reward became NaN or infinite.
+        """
+        self._apply_schedules()
+        in_aux = self._aux_phase is not None
+        stats = self._aux_slice() if in_aux else self._policy_iteration()
+        if stats is None:
+            return None
+        stats |= self._position(in_aux)
+        return {
+            DEFAULT_POLICY_ID: {LEARNER_STATS_KEY: metrics.nested(metrics.complete(stats))}
+        }
+
+    def _apply_schedules(self) -> None:
+        steps = self._counters[NUM_ENV_STEPS_SAMPLED]
+        config = self.config
+        self._learner.set_lr(config.scheduled("lr", steps), config.scheduled("aux_lr", steps))
+        self._learner.set_entropy_coeff(config.scheduled("entropy_coeff", steps))
+
+    # ---- policy phase
+
+    def _policy_iteration(self) -> dict[str, float] | None:
+        begin = time.perf_counter()
+        with self._timers[SAMPLE_TIMER]:
+            rollouts = self._sample()
+        if not rollouts:
+            return None
+        sampled = time.perf_counter()
+        with self._timers[LEARN_ON_BATCH_TIMER], self._threads():
+            stats = self._policy_phase(rollouts)
+        learned = time.perf_counter()
+        env_steps = sum(len(rollout.batch) for rollout in rollouts)
+        self._count(env_steps)
+        stats["time/weight_sync_s"] = self._sync_weights()
+        stats |= sampling_shares(rollouts)
+        stats |= {
+            "time/sample_s": sampled - begin,
+            "time/policy_phase_s": learned - sampled,
+            "time/env_steps_per_s": env_steps / (time.perf_counter() - begin),
+            "lost_envs": self.config.num_envs - sum(r.num_envs for r in rollouts),
+        }
+        return stats
+
+    def _sample(self) -> list[Rollout]:
+        """One rollout from every healthy worker, in the order of the workers."""
+        group = self.env_runner_group
+        remote = group.num_remote_workers() > 0
+        rollouts: list[Rollout] = group.foreach_env_runner(
+            lambda worker: worker.sample(),
+            local_env_runner=not remote,
+            timeout_seconds=self.config.sample_timeout_s,
+        )
+        return sorted(rollouts, key=lambda rollout: rollout.worker_index)
+
+    def _policy_phase(self, rollouts: list[Rollout]) -> dict[str, float]:
+        batch, rows, targets = make_batch(
+            rollouts, self._store, self._learner, self._rewards, self.config
+        )
+        self._store.value_targets[rows] = targets.value_targets
+        phase = self._learner.policy_phase(batch)
+        self._end_policy_iteration()
+        means = {f"policy_phase/{name}": value for name, value in phase.means().items()}
+        means = {name: value for name, value in means.items() if name in metrics.METRICS}
+        return means | {
+            "policy_phase/explained_variance": targets.explained_variance,
+            "policy_phase/minibatches": len(phase["loss_total"]),
+            "reward_scale": self._reward_scale(targets),
+        }
+
+    def _reward_scale(self, targets: Targets) -> float:
+        return self._rewards.scale if self.config.normalize_rewards else 1.0
+
+    def _end_policy_iteration(self) -> None:
+        self._totals["policy_iterations"] += 1
+        if not self.config.n_aux_epochs:
+            self._store.clear()
+            return
+        self._phase_iterations += 1
+        if self._phase_iterations == self.config.n_pi:
+            self._aux_phase = self._learner.begin_aux_phase(self._store)
+
+    def _count(self, env_steps: int) -> None:
+        for counter in (
+            NUM_ENV_STEPS_SAMPLED,
+            NUM_AGENT_STEPS_SAMPLED,
+            NUM_ENV_STEPS_TRAINED,
+            NUM_AGENT_STEPS_TRAINED,
+        ):
+            self._counters[counter] += env_steps
+
+    # ---- auxiliary phase
+
+    def _aux_slice(self) -> dict[str, float]:
+        assert self._aux_phase is not None
+        begin = time.perf_counter()
+        with self._timers[AUX_PHASE_TIMER], self._threads():
+            phase = self._aux_phase.run(self.config.aux_slice_s)
+        stats = {f"aux_phase/{name}": value for name, value in phase.means().items()}
+        stats = {name: value for name, value in stats.items() if name in metrics.METRICS}
+        stats["aux_phase/minibatches"] = len(phase["loss_total"])
+        stats["time/aux_phase_s"] = time.perf_counter() - begin
+        stats |= {
+            "phase/aux_epoch": self._aux_phase.epoch,
+            "phase/aux_progress": self._aux_phase.progress,
+        }
+        if self._aux_phase.done:
+            self._end_aux_phase()
+            stats["time/weight_sync_s"] = self._sync_weights()
+        return stats
+
+    def _end_aux_phase(self) -> None:
+        self._aux_phase = None
+        self._store.clear()
+        self._phase_iterations = 0
+        self._totals["aux_phases"] += 1
+
+    # ---- both
+
+    def _position(self, in_aux: bool) -> dict[str, float]:
+        elapsed = time.perf_counter() - self._started[0]
+        steps = self._counters[NUM_ENV_STEPS_SAMPLED] - self._started[1]
+        return {
+            "phase/policy_iterations": self._phase_iterations,
+            "phase/n_pi": self.config.n_pi,
+            "phase/in_aux_phase": float(in_aux),
+            "phase/aux_epochs": self.config.n_aux_epochs,
+            "phase/aux_phases": self._totals["aux_phases"],
+            "phase/policy_iterations_total": self._totals["policy_iterations"],
+            "phase/stored_segments": self._store.count,
+            "lr": self._learner.lr,
+            "aux_lr": self._learner.aux_lr,
+            "entropy_coeff": self._learner.entropy_coeff,
+            "time/env_steps_per_s_overall": steps / elapsed,
+        }
+
+    def _sync_weights(self) -> float:
+        begin = time.perf_counter()
+        with self._timers[SYNCH_WORKER_WEIGHTS_TIMER]:
+            steps = {"timestep": self._counters[NUM_ENV_STEPS_SAMPLED]}
+            if self.env_runner_group.num_remote_workers():
+                self.env_runner_group.sync_weights(
+                    policies=[DEFAULT_POLICY_ID], global_vars=steps
+                )
+            self.env_runner.set_global_vars(steps)
+        return time.perf_counter() - begin
+
+    def _threads(self) -> "LearnerThreads":
+        threads = self.config.learner_threads
+        if threads == "auto":
+            threads = min(self.config.reserved_cpus(), resources.machine_cpus())
+            if not self.config.num_env_runners:
+                threads = max(threads, torch.get_num_threads())
+        return LearnerThreads(threads)
+
+    # ---- checkpoints
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State of the algorithm: RLlib's (weights, counters), and the learner's.
+
+        The frame store is not part of it: after a restore the current phase starts anew.
+        """
+        state = super().__getstate__()
+        state["ppg"] = {
+            "learner": self._learner.get_state(),
+            "rewards": self._rewards.get_state(),
+            "totals": dict(self._totals),
+        }
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of `__getstate__`; the current phase starts anew."""
+        super().__setstate__(state)
+        self._learner.set_state(state["ppg"]["learner"])
+        self._rewards.set_state(state["ppg"]["rewards"])
+        self._totals = dict(state["ppg"]["totals"])
+        self._aux_phase = None
+        self._phase_iterations = 0
+        self._store.clear()
+        self._started = (time.perf_counter(), self._counters[NUM_ENV_STEPS_SAMPLED])
+
+
+class LearnerThreads:
+    """Context in which torch uses the learner's threads; workers idle meanwhile."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._before = threads
+
+    def __enter__(self) -> None:
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self._before)
+
+
+def sampling_shares(rollouts: list[Rollout]) -> dict[str, float]:
+    """Shares of the workers' sampling time spent in environments and in the network."""
+    total = sum(rollout.seconds["total"] for rollout in rollouts)
+    return {
+        f"time/sample_{part}_share": sum(r.seconds[part] for r in rollouts) / total
+        for part in ("env", "network")
+    }
+
+
+register()

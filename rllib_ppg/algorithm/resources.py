@@ -1,0 +1,173 @@
+"""Algorithm: what machine or cluster there is, and how `auto` resource keys are resolved."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rllib_ppg.errors import UserError
+
+DEFAULT_NUM_ENVS = 64
+"""[N] The environments of one of the reference's workers."""
+
+MIN_ENVS_PER_RUNNER = 8
+"""Below this many games a worker's network call costs more than its share of a larger one."""
+
+
+def divisors(number: int) -> list[int]:
+    """All divisors of `number`, ascending."""
+    small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
+    return sorted({*small, *(number // d for d in small)})
+
+
+def available() -> dict[str, float]:
+    """CPUs and GPUs of the Ray cluster that this process is connected to, else of this machine."""
+    import ray
+
+    if ray.is_initialized():
+        total = ray.cluster_resources()
+        return {"CPU": total.get("CPU", 0.0), "GPU": total.get("GPU", 0.0)}
+    return {"CPU": float(machine_cpus()), "GPU": float(machine_gpus())}
+
+
+def machine_cpus() -> int:
+    """CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def machine_gpus() -> int:
+    """CUDA devices that torch can use here."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def machine_memory() -> int:
+    """Bytes of memory of this machine, or of the container that limits it."""
+    total = int(psutil.virtual_memory().total)
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = Path(path).read_text().strip()
+        except OSError:
+            continue
+        if limit.isdigit():
+            total = min(total, int(limit))
+    return total
+
+
+def choose_env_runners(num_envs: int, cpus: float, *, main_cpus: float, cpus_each: float) -> int:
+    """How many rollout workers `num_env_runners: auto` means.
+
+    Args:
+        num_envs: [N] Environments in total.
+        cpus: CPUs of the machine or cluster.
+        main_cpus: CPUs that the learner's process reserves.
+        cpus_each: CPUs that each worker reserves.
+
+    Returns:
+        The largest divisor of `num_envs` that fits and leaves each worker at least
+        `MIN_ENVS_PER_RUNNER` environments; 0 (sample in the learner's process) where no CPU is left.
+    """
+    room = int((cpus - main_cpus) / cpus_each) if cpus_each > 0 else num_envs
+    if room < 1:
+        return 0
+    limit = min(room, max(1, num_envs // MIN_ENVS_PER_RUNNER))
+    return max(d for d in divisors(num_envs) if d <= limit)
+
+
+def resolve_auto(values: Mapping[str, Any], *, main_cpus: float, cpus_each: float) -> dict[str, Any]:
+    """Replace `auto` and missing counts of environments and workers by numbers.
+
+    Args:
+        values: `num_envs`, `num_env_runners`, `num_envs_per_env_runner` and `num_gpus`.
+        main_cpus: CPUs that the learner's process reserves.
+        cpus_each: CPUs that each worker reserves.
+
+    Returns:
+        The four keys as numbers, with `num_envs = num_envs_per_env_runner * max(1, workers)`.
+
+    Raises:
+        UserError: If the counts contradict each other.
+    """
+    num_envs, each = values["num_envs"], values["num_envs_per_env_runner"]
+    runners, gpus = values["num_env_runners"], values["num_gpus"]
+    if runners == "auto":
+        if each and num_envs:
+            runners = num_envs // each
+        else:
+            runners = choose_env_runners(
+                num_envs or DEFAULT_NUM_ENVS,
+                available()["CPU"],
+                main_cpus=main_cpus,
+                cpus_each=cpus_each,
+            )
+    total = num_envs or (each * max(1, runners) if each else DEFAULT_NUM_ENVS)
+    if gpus == "auto":
+        gpus = 1 if available()["GPU"] >= 1 else 0
+    check_counts(total, runners, each)
+    per_runner = total // max(1, runners)
+    return {
+        "num_envs": total,
+        "num_env_runners": runners,
+        "num_envs_per_env_runner": per_runner,
+        "num_gpus": gpus,
+    }
+
+
+def check_counts(num_envs: int, runners: int, each: int | None) -> None:
+    """Refuse environment and worker counts that do not multiply.
+
+    Raises:
+        UserError: With the worker counts that divide `num_envs`.
+    """
+    workers = max(1, runners)
+    if each and each * workers != num_envs:
+        raise UserError(
+            f"num_envs={num_envs} contradicts num_envs_per_env_runner={each} times {workers} "
+            f"worker(s) = {each * workers}; leave num_envs_per_env_runner out."
+        )
+    if num_envs % workers:
+        raise UserError(
+            f"num_env_runners={runners} does not divide num_envs={num_envs}; "
+            f"use {_choices(num_envs, workers)}, or auto."
+        )
+
+
+def _choices(number: int, near: int) -> str:
+    """The divisors of `number` nearest to `near`, as text."""
+    ordered = sorted(divisors(number), key=lambda d: abs(d - near))[:6]
+    return ", ".join(map(str, sorted(ordered)))
+
+
+def check_divides(name: str, size: int, total: int, what: str) -> None:
+    """Refuse a size that does not divide a total.
+
+    Raises:
+        UserError: With the sizes that do.
+    """
+    if total % size:
+        raise UserError(
+            f"{name}={size} does not divide {what} = {total}; use {_choices(total, size)}."
+        )
+
+
+def check_memory(needed: int, limit: int, what: str) -> None:
+    """Refuse a frame store that does not fit in memory.
+
+    Args:
+        needed: Bytes of the frame store.
+        limit: Bytes of memory.
+        what: Where that memory is, for the message.
+
+    Raises:
+        UserError: With both sizes and what to make smaller.
+    """
+    if needed > limit:
+        raise UserError(
+            f"The frame store needs {needed / 1e9:.1f} GB, but {what} has {limit / 1e9:.1f} GB of "
+            "memory; lower num_envs, rollout_fragment_length or n_pi, or use a larger machine."
+        )

@@ -1,0 +1,239 @@
+"""Algorithm: the rollout worker, which steps all its environments as arrays.
+
+RLlib's stock sampler handles each row in Python. Here a step is one network pass and one call of
+the environments, and everything is written into arrays that are allocated once.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from rllib_ppg._ray_compat import (
+    EnvContext,
+    RolloutMetrics,
+    RolloutWorker,
+    SampleBatch,
+    make_callback,
+    unsquash_action,
+)
+from rllib_ppg.algorithm.episodes import EpisodeTracker
+from rllib_ppg.algorithm.model import start
+from rllib_ppg.algorithm.policy import PPGTorchPolicy
+from rllib_ppg.envs.arrays import ArrayEnv, GymnasiumArrayEnv, Transition
+
+EPISODE_STARTS = "episode_starts"
+
+
+@dataclass
+class Rollout:
+    """T steps of a worker's N environments.
+
+    Attributes:
+        batch: N x T rows, environment-major: `obs`, `actions` (the policy's, not unsquashed),
+            `action_logp`, `action_dist_inputs`, raw `rewards`, `terminateds`, `truncateds`,
+            `episode_starts`, and `vf_preds` where the policy network gives values for free.
+        num_envs: N.
+        final_obs: Observation after the last step (N, ...).
+        truncated_rows: Rows whose episode was cut by a time limit (K,).
+        truncated_obs: The true last observation of those episodes (K, ...).
+        worker_index: RLlib's index of the worker; 0 is the local one.
+        seconds: Time spent in `env` and `network` calls, and in `total`.
+    """
+
+    batch: SampleBatch
+    num_envs: int
+    final_obs: np.ndarray
+    truncated_rows: np.ndarray
+    truncated_obs: np.ndarray
+    worker_index: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class PPGRolloutWorker(RolloutWorker):
+    """RLlib's `RolloutWorker` with a vectorised `sample()`.
+
+    The arrays of a returned `Rollout` are used again by the next `sample()`: a remote worker's
+    reply is serialised before that, and the learner copies what it keeps.
+    """
+
+    def __init__(self, *, env_creator: Callable[[EnvContext], Any], config: Any, **kwargs: Any):
+        super().__init__(env_creator=_with_hints(env_creator, config), config=config, **kwargs)
+        self._original_kwargs = {"env_creator": env_creator, "config": config, **kwargs}
+        self._array_env: ArrayEnv | None = None
+        self._columns: dict[str, np.ndarray] = {}
+        self._tracker: EpisodeTracker | None = None
+        self._generator = torch.Generator()
+        seed = self.seed if self.seed is not None else int(np.random.SeedSequence().entropy)
+        self._generator.manual_seed(seed % 2**63)
+
+    @property
+    def array_env(self) -> ArrayEnv:
+        """The worker's environments as arrays; made on first use."""
+        if self._array_env is None:
+            self._array_env = as_array_env(self.env, self.async_env)
+        return self._array_env
+
+    def sample(self, **kwargs: Any) -> Rollout:
+        """Step every environment T times with the current policy."""
+        begin = time.perf_counter()
+        recorder = _Recorder(self)
+        steps = self.config.rollout_fragment_length
+        for t in range(steps):
+            recorder.step(t)
+        rollout = recorder.finish()
+        make_callback(
+            "on_sample_end",
+            callbacks_objects=self.callbacks,
+            callbacks_functions=self.config.callbacks_on_sample_end,
+            kwargs={"worker": self, "samples": rollout.batch},
+        )
+        rollout.seconds["total"] = time.perf_counter() - begin
+        return rollout
+
+    def get_metrics(self) -> list[RolloutMetrics]:
+        """Raw returns and lengths of the episodes that ended since the last call."""
+        return self._tracker.pop_finished() if self._tracker else []
+
+    def to_env_actions(self, actions: np.ndarray) -> np.ndarray:
+        """Map the policy's actions (N, ...) to the environments' (RLlib's `normalize_actions`)."""
+        space = self.array_env.action_space
+        actions = actions.reshape(len(actions), *space.shape)
+        if not isinstance(space, gym.spaces.Box):
+            return actions + start(space)
+        if self.config.normalize_actions:
+            return unsquash_action(actions, space).astype(space.dtype)
+        if self.config.clip_actions:
+            return np.clip(actions, space.low, space.high)
+        return actions
+
+    def _begin(self, policy: PPGTorchPolicy) -> tuple[np.ndarray, np.ndarray]:
+        """First observations and their episode-start flags; resets on first use."""
+        env = self.array_env
+        if self._tracker is None:
+            self._allocate(policy)
+            self._tracker = EpisodeTracker(self, env.num_envs)
+            self._obs = np.array(env.reset())
+            self._firsts = np.ones(env.num_envs, bool)
+        return self._obs, self._firsts
+
+    def _allocate(self, policy: PPGTorchPolicy) -> None:
+        env = self.array_env
+        shape = (env.num_envs, self.config.rollout_fragment_length)
+        spec = policy.action_spec
+        action_dtype = np.float32 if spec.kind == "gaussian" else np.int64
+        obs = np.asarray(env.observation_space.sample())
+        obs_dtype = np.float32 if obs.dtype == np.float64 else obs.dtype
+        self._columns = {
+            SampleBatch.OBS: np.empty((*shape, *obs.shape), obs_dtype),
+            SampleBatch.ACTIONS: np.empty((*shape, *spec.shape), action_dtype),
+            SampleBatch.ACTION_LOGP: np.empty(shape, np.float32),
+            SampleBatch.ACTION_DIST_INPUTS: np.empty((*shape, spec.num_inputs), np.float32),
+            SampleBatch.REWARDS: np.empty(shape, np.float32),
+            SampleBatch.TERMINATEDS: np.empty(shape, bool),
+            SampleBatch.TRUNCATEDS: np.empty(shape, bool),
+            EPISODE_STARTS: np.empty(shape, bool),
+        }
+        if not policy.network.separate_value_encoder:
+            self._columns[SampleBatch.VF_PREDS] = np.empty(shape, np.float32)
+
+
+class _Recorder:
+    """Records one rollout of a worker into the worker's arrays."""
+
+    def __init__(self, worker: PPGRolloutWorker) -> None:
+        self.worker = worker
+        self.policy: PPGTorchPolicy = worker.get_policy()
+        self.policy.network.eval()
+        self.env = worker.array_env
+        self.obs, self.firsts = worker._begin(self.policy)
+        self.columns = worker._columns
+        self.seconds = {"env": 0.0, "network": 0.0}
+        self.truncated: list[tuple[int, np.ndarray]] = []
+
+    def step(self, t: int) -> None:
+        columns = self.columns
+        columns[SampleBatch.OBS][:, t] = self.obs
+        columns[EPISODE_STARTS][:, t] = self.firsts
+        begin = time.perf_counter()
+        actions = self._act(t)
+        acted = time.perf_counter()
+        env_actions = self.worker.to_env_actions(actions)
+        called = time.perf_counter()
+        transition = self.env.step(env_actions)
+        self.seconds["env"] += time.perf_counter() - called
+        self.seconds["network"] += acted - begin
+        self._record(t, transition)
+
+    @torch.inference_mode()
+    def _act(self, t: int) -> np.ndarray:
+        policy, columns = self.policy, self.columns
+        obs = torch.from_numpy(np.ascontiguousarray(self.obs)).to(policy.device)
+        logits, values = policy.network.policy(obs)
+        logits = logits.float().cpu()
+        dist = policy.action_spec.distribution(logits)
+        explore = self.worker.config.explore
+        actions = dist.sample(self.worker._generator) if explore else dist.mode()
+        columns[SampleBatch.ACTIONS][:, t] = actions.numpy()
+        columns[SampleBatch.ACTION_LOGP][:, t] = dist.logp(actions).numpy()
+        columns[SampleBatch.ACTION_DIST_INPUTS][:, t] = logits.numpy()
+        if values is not None:
+            columns[SampleBatch.VF_PREDS][:, t] = values.float().cpu().numpy()
+        return actions.numpy()
+
+    def _record(self, t: int, transition: Transition) -> None:
+        columns = self.columns
+        columns[SampleBatch.REWARDS][:, t] = transition.rewards
+        columns[SampleBatch.TERMINATEDS][:, t] = transition.terminateds
+        columns[SampleBatch.TRUNCATEDS][:, t] = transition.truncateds
+        steps = columns[SampleBatch.REWARDS].shape[1]
+        self.truncated += [(n * steps + t, obs) for n, obs in transition.final_obs.items()]
+        self.obs = transition.obs
+        self.firsts = transition.terminateds | transition.truncateds
+        assert self.worker._tracker is not None
+        self.worker._tracker.step(transition.rewards, self.firsts, self.env)
+
+    def finish(self) -> Rollout:
+        worker = self.worker
+        worker._obs, worker._firsts = np.array(self.obs), self.firsts
+        rows = {name: column.reshape(-1, *column.shape[2:]) for name, column in self.columns.items()}
+        obs = self.columns[SampleBatch.OBS]
+        cut = [o for _, o in self.truncated]
+        return Rollout(
+            batch=SampleBatch(rows),
+            num_envs=len(obs),
+            final_obs=worker._obs,
+            truncated_rows=np.array([row for row, _ in self.truncated], np.int64),
+            truncated_obs=np.stack(cut) if cut else np.empty((0, *obs.shape[2:]), obs.dtype),
+            worker_index=worker.worker_index,
+            seconds=self.seconds,
+        )
+
+
+def _with_hints(
+    env_creator: Callable[[EnvContext], Any], config: Any
+) -> Callable[[EnvContext], Any]:
+    """Tell the environment creator what RLlib's EnvContext does not: how many games, which seed."""
+
+    def create(context: EnvContext) -> Any:
+        context.num_envs = config.num_envs_per_env_runner
+        context.seed = config.seed
+        return env_creator(context)
+
+    return create
+
+
+def as_array_env(env: Any, base_env: Any) -> ArrayEnv:
+    """The environments of a worker as arrays.
+
+    Args:
+        env: What the environment creator returned: an array environment or a Gymnasium one.
+        base_env: RLlib's `BaseEnv` around it, which holds all copies of a Gymnasium environment.
+    """
+    if isinstance(env, ArrayEnv):
+        return env
+    return GymnasiumArrayEnv(base_env.get_sub_environments())

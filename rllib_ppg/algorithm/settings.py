@@ -1,0 +1,212 @@
+"""Algorithm: the configuration keys of PPG, each declared once.
+
+Every key stands here with its type, range, default, symbol and unit. `PPGConfig` takes its
+attributes and checks from this table, and the README's table is made from it. No Ray is imported.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+)
+
+from rllib_ppg.errors import UserError
+
+
+def parse_number(value: Any) -> Any:
+    """Turn a number string such as `"5e-4"` into a number; refuse booleans.
+
+    PyYAML reads `5e-4` and `1e6` as strings, and Python takes True for 1.
+
+    Raises:
+        ValueError: If `value` is a boolean or a string that is not a number.
+    """
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not a boolean")
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            raise ValueError("must be a number") from None
+    return value
+
+
+def parse_integer(value: Any) -> Any:
+    """Like `parse_number`, for whole numbers: `"1e6"` and `64.0` are taken, `0.5` is not."""
+    value = parse_number(value)
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise ValueError("must be a whole number")
+        value = int(value)
+    return value
+
+
+Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
+Integer = Annotated[int, BeforeValidator(parse_integer)]
+
+
+def check_schedule(schedule: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Refuse a schedule that is empty, runs backwards or turns negative."""
+    steps = [step for step, _ in schedule]
+    if not schedule or any(a >= b for a, b in pairwise(steps)):
+        raise ValueError("must hold [env steps, value] pairs with increasing steps")
+    if min(steps) < 0 or min(value for _, value in schedule) < 0:
+        raise ValueError("must hold no negative number")
+    return schedule
+
+
+Schedule = Annotated[list[tuple[Integer, Number]], AfterValidator(check_schedule)]
+Auto = Literal["auto"]
+
+
+class PPGSettings(BaseModel):
+    """The keys that `PPGConfig` understands beyond RLlib's common ones.
+
+    Symbols in brackets are those of the paper (Cobbe et al. 2020, arXiv:2009.04416), defaults are
+    the reference implementation's. T is the rollout length, N the number of environments.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    num_envs: Annotated[Integer, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description="[N] Environments in total, over all workers. None: 64, or "
+        "num_envs_per_env_runner times the number of workers where that is set.")
+    num_env_runners: Annotated[Integer, Field(ge=0, le=100_000)] | Auto = Field(
+        0, description="Rollout workers. 0: sample in the learner's process. auto: the largest "
+        "count that divides num_envs and fits the free CPUs, chosen once at launch.")
+    num_envs_per_env_runner: Annotated[Integer, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description="Environments of one worker. None: num_envs over the workers.")
+    rollout_fragment_length: Annotated[Integer, Field(ge=1, le=1_000_000)] = Field(
+        256, description="[T] Steps of every environment per policy iteration.")
+    train_batch_size: Annotated[Integer, Field(ge=1)] | None = Field(
+        None, description="Always N x T; another value is refused.")
+    num_gpus: Annotated[Number, Field(ge=0, le=1)] | Auto = Field(
+        0, description="GPUs of the learner, 0 to 1. auto: 1 where the machine or cluster has one.")
+    seed: Annotated[Integer, Field(ge=0, le=2**31 - 1)] | None = Field(
+        None, description="Seed of all random generators and of the levels played.")
+
+    gamma: Annotated[Number, Field(ge=0, le=1)] = Field(
+        0.999, description="[gamma] Discount per environment step.")
+    lambda_: Annotated[Number, Field(ge=0, le=1)] = Field(
+        0.95, description="[lambda] GAE trade-off; `lambda` is taken too.")
+    lr: Annotated[Number, Field(gt=0, le=1)] = Field(
+        5e-4, description="Adam's learning rate in the policy phase.")
+    lr_schedule: Schedule | None = Field(
+        None, description="[[env steps, rate], ...], linear in between; replaces lr.")
+    aux_lr: Annotated[Number, Field(gt=0, le=1)] = Field(
+        5e-4, description="Adam's learning rate in the auxiliary phase.")
+    aux_lr_schedule: Schedule | None = Field(
+        None, description="[[env steps, rate], ...], linear in between; replaces aux_lr.")
+    clip_param: Annotated[Number, Field(ge=0, le=10)] = Field(
+        0.2, description="[epsilon] PPO's clip range; 0: no clipping (use kl_penalty).")
+    kl_penalty: Annotated[Number, Field(ge=0)] = Field(
+        0.0, description="[beta] Weight of 1/2 (log ratio)^2, the paper's L^KL variant.")
+    entropy_coeff: Annotated[Number, Field(ge=0)] = Field(
+        0.01, description="[beta_S] Weight of the entropy bonus.")
+    entropy_coeff_schedule: Schedule | None = Field(
+        None, description="[[env steps, weight], ...], linear in between; replaces entropy_coeff.")
+    vf_loss_coeff: Annotated[Number, Field(ge=0)] = Field(
+        0.5, description="Weight of the policy phase's value loss, times the plain squared error.")
+    value_clip_param: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="Clip of the value's change in the policy phase (not of the error, as "
+        "RLlib's vf_clip_param); None: off, as in the paper.")
+    grad_clip: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="Limit of the global gradient norm, both phases; None: off, as in the paper.")
+
+    normalize_rewards: StrictBool = Field(
+        True, description="Divide rewards by the running deviation of their discounted sum.")
+    reward_norm_gamma: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        0.99, description="Discount of that sum; the reference uses 0.99 whatever gamma is.")
+    reward_clip: Annotated[Number, Field(gt=0)] = Field(
+        10.0, description="Normalised rewards are clipped to +- this.")
+    bootstrap_on_truncation: StrictBool = Field(
+        True, description="At a time limit, bootstrap from the value of the true last observation. "
+        "Procgen does not tell time limits from endings, so there is nothing to bootstrap.")
+
+    n_pi: Annotated[Integer, Field(ge=1, le=100_000)] = Field(
+        32, description="[N_pi] Policy iterations per phase.")
+    n_epoch_pi: Annotated[Integer, Field(ge=1, le=1000)] = Field(
+        1, description="[E_pi] Policy epochs of an iteration.")
+    n_epoch_vf: Annotated[Integer, Field(ge=1, le=1000)] = Field(
+        1, description="[E_V] Value epochs; equal to n_epoch_pi: one joint loss and optimiser.")
+    nminibatch: Annotated[Integer, Field(ge=1)] = Field(
+        8, description="Minibatches of a policy-phase epoch.")
+    n_aux_epochs: Annotated[Integer, Field(ge=0, le=1000)] = Field(
+        6, description="[E_aux] Epochs of an auxiliary phase; 0: no auxiliary phase (PPO).")
+    aux_mbsize: Annotated[Integer, Field(ge=1)] = Field(
+        4, description="Segments (one environment x T steps) of an auxiliary minibatch; the paper's "
+        "4 workers make it 16. With minibatch_unit step: T x this many rows.")
+    beta_clone: Annotated[Number, Field(ge=0)] = Field(
+        1.0, description="[beta_clone] Weight of KL(old policy, policy) in the auxiliary phase.")
+    vf_true_weight: Annotated[Number, Field(ge=0)] = Field(
+        1.0, description="Weight of the true value head's loss in the auxiliary phase.")
+    minibatch_unit: Literal["segment", "step"] = Field(
+        "segment", description="What minibatches are drawn from: whole segments or single steps.")
+    aux_slice_s: Annotated[Number, Field(gt=0)] = Field(
+        30.0, description="Seconds after which a training iteration inside an auxiliary phase ends "
+        "(at a minibatch). Changes how often is reported, no number of the training.")
+
+    micro_batch_size: Annotated[Integer, Field(ge=1)] | Auto = Field(
+        "auto", description="Rows per forward and backward pass; gradients accumulate to the same "
+        "update. auto: 64 for images on a CPU, 4096 on a GPU, whole minibatches for vectors.")
+    learner_threads: Annotated[Integer, Field(ge=1, le=1024)] | Auto = Field(
+        "auto", description="CPU threads of the learner. auto: the CPUs that the run reserved, for "
+        "workers idle while the learner works.")
+
+
+DEFAULTS: dict[str, Any] = {name: f.default for name, f in PPGSettings.model_fields.items()}
+
+
+def check_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parse and check values of `PPGSettings`; missing keys stay missing.
+
+    Args:
+        values: Some or all keys of `PPGSettings`.
+
+    Returns:
+        The same keys, numbers parsed.
+
+    Raises:
+        UserError: Naming each key, what was given and what is allowed.
+    """
+    try:
+        parsed = PPGSettings(**values)
+    except ValidationError as error:
+        raise UserError(describe(error)) from None
+    return {name: getattr(parsed, name) for name in values}
+
+
+def describe(error: ValidationError, prefix: str = "") -> str:
+    """Put a pydantic error into one sentence a key: the key, what was given, what is allowed."""
+    messages: dict[str, list[str]] = {}
+    for item in error.errors(include_url=False):
+        path = [str(part) for part in item["loc"]]
+        reason = item["msg"].removeprefix("Value error, ")
+        reason = reason.replace("Input should be", "must be")
+        reason = reason.replace("must be a valid boolean", "must be true or false")
+        key = f"{prefix}{path[0]}" if path else prefix.rstrip(".")
+        given = error_input(item, path)
+        messages.setdefault(f"{key}={given!r}", []).append(reason)
+    return "; ".join(f"{key}: {' or '.join(dict.fromkeys(why))}" for key, why in messages.items())
+
+
+def error_input(item: Mapping[str, Any], path: list[str]) -> Any:
+    """The offending value, shortened."""
+    value = item["input"]
+    text = repr(value)
+    return value if len(text) <= 80 else text[:77] + "..."
+
+
+def interpolate(schedule: Schedule, env_steps: int) -> float:
+    """Value of a piecewise linear schedule at `env_steps`, constant beyond both ends."""
+    steps, values = zip(*schedule, strict=True)
+    return float(np.interp(env_steps, steps, values))

@@ -1,0 +1,1 @@
+"""App: what a person runs: the command line, experiment files, live view."""

@@ -1,0 +1,249 @@
+"""Core: the auxiliary phase over the stored segments, in slices that change no number.
+
+Shape key: T steps, S segments stored, A outputs of the policy head.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.losses import aux_loss
+from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.core.segments import IndexArray, SegmentStore, aux_pieces, segment_rows
+from rllib_ppg.core.updates import (
+    MinibatchUnit,
+    PhaseStats,
+    Rows,
+    StepStats,
+    Updater,
+    check_unit,
+    collect_stats,
+)
+
+AUX_STATS = ("loss_total", "pol_distance", "vf_aux", "vf_true", "grad_norm")
+
+
+@dataclass(frozen=True)
+class AuxPhaseSettings:
+    """Hyper-parameters of the auxiliary phase.
+
+    Args:
+        n_aux_epochs: Epochs over the store (E_aux).
+        aux_mbsize: Segments of a minibatch; with the unit "step", T times as many steps.
+        beta_clone: Weight of KL(old policy || new policy).
+        vf_true_weight: Weight of the true value's loss.
+        aux_lr: Learning rate of Adam.
+        grad_clip: Largest gradient norm; None does not clip.
+        minibatch_unit: "segment" keeps the T steps of a segment together, as the reference;
+            "step" mixes single steps.
+
+    Raises:
+        ValueError: If a count or the unit makes no sense.
+    """
+
+    n_aux_epochs: int
+    aux_mbsize: int
+    beta_clone: float
+    vf_true_weight: float
+    aux_lr: float
+    grad_clip: float | None = None
+    minibatch_unit: MinibatchUnit = "segment"
+
+    def __post_init__(self) -> None:
+        check_unit(self.minibatch_unit)
+        if self.n_aux_epochs < 0 or self.aux_mbsize < 1:
+            raise ValueError(
+                f"n_aux_epochs={self.n_aux_epochs} must be at least 0 and "
+                f"aux_mbsize={self.aux_mbsize} at least 1."
+            )
+
+
+class AuxStep(NamedTuple):
+    """One optimiser step that was made.
+
+    Attributes:
+        epoch: From 1.
+        minibatch: From 0 within the epoch.
+        minibatches: Minibatches of the epoch.
+        units: The minibatch's rows of the store in order, or flat (row, step) numbers with the
+            unit "step".
+        stats: Statistics on the device.
+    """
+
+    epoch: int
+    minibatch: int
+    minibatches: int
+    units: IndexArray
+    stats: StepStats
+
+    def __str__(self) -> str:
+        """Name the step for a person, counting from 1."""
+        return (
+            f"auxiliary-phase minibatch {self.minibatch + 1} of {self.minibatches} "
+            f"(epoch {self.epoch})"
+        )
+
+
+class AuxPhase:
+    """An auxiliary phase under way.
+
+    Epoch 0 records the old policy without gradient; epochs 1 to `epochs` train. The caller clears
+    the store when the phase is done, and must not write to it before.
+
+    Args:
+        updater: Makes the steps, on a `PhasicNetwork`.
+        optimizer: The auxiliary optimiser.
+        spec: How the policy head's outputs are read.
+        settings: Hyper-parameters.
+        store: The segments.
+        permutation: Draws a permutation of n.
+        old_inputs: The old policy's outputs (S, T, A) where they are known already; epoch 0 is then
+            left out.
+
+    Attributes:
+        epoch: The current epoch.
+        minibatch: Minibatches of the current epoch that are done.
+        minibatches: Minibatches of each epoch.
+        old_inputs: The old policy's outputs by flat row, float32 (S * T, A) on the device.
+
+    Raises:
+        ValueError: If the store is empty.
+    """
+
+    def __init__(
+        self,
+        updater: Updater,
+        optimizer: torch.optim.Optimizer,
+        spec: ActionSpec,
+        settings: AuxPhaseSettings,
+        *,
+        store: SegmentStore,
+        permutation: Callable[[int], IndexArray],
+        old_inputs: np.ndarray[Any, Any] | None = None,
+    ) -> None:
+        if store.count == 0:
+            raise ValueError("the auxiliary phase needs stored segments, and there are none.")
+        assert isinstance(updater.network, PhasicNetwork)
+        self._network = updater.network
+        self._updater = updater
+        self._optimizer = optimizer
+        self._spec = spec
+        self._settings = settings
+        self._permutation = permutation
+        self._num_steps = store.num_steps
+        self._obs = torch.from_numpy(store.obs[: store.count]).flatten(0, 1)
+        self._targets = torch.from_numpy(store.value_targets[: store.count])
+        self._targets = self._targets.flatten().to(updater.device)
+        self._order = store.pairs()
+        if settings.minibatch_unit == "step":
+            self._order = segment_rows(self._order, store.num_steps)
+        self._minibatches: list[Rows] = []
+        self._pieces: list[IndexArray] = []
+        self.epochs = settings.n_aux_epochs
+        self.epoch = 0 if old_inputs is None else 1
+        self.minibatch = 0
+        self.minibatches = -(-store.count // settings.aux_mbsize)
+        self.old_inputs = torch.empty(
+            (len(self._obs), spec.num_inputs), dtype=torch.float32, device=updater.device
+        )
+        if old_inputs is not None:
+            given = torch.from_numpy(np.array(old_inputs, np.float32))
+            self.old_inputs.copy_(given.view(self.old_inputs.shape))
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are over."""
+        return self.epoch > self.epochs or self.epochs == 0
+
+    @property
+    def progress(self) -> float:
+        """Share of the phase's minibatches that are done, epoch 0 included, in [0, 1]."""
+        if self.done:
+            return 1.0
+        return (self.epoch + self.minibatch / self.minibatches) / (self.epochs + 1)
+
+    def run(self, max_seconds: float | None = None) -> PhaseStats:
+        """Run one slice: to the end of the current epoch, or for `max_seconds`.
+
+        A slice ends after a minibatch and has at least one.
+
+        Returns:
+            Statistics of its optimiser steps; those of epoch 0 are empty.
+
+        Raises:
+            FloatingPointError: If a loss or the gradient norm was not finite.
+        """
+        deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        epoch = self.epoch
+        made: list[AuxStep] = []
+        while not self.done and self.epoch == epoch:
+            step = self.step()
+            if step is not None:
+                made.append(step)
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+        return collect_stats(AUX_STATS, [step.stats for step in made], lambda i: str(made[i]))
+
+    def step(self) -> AuxStep | None:
+        """Do one minibatch: an optimiser step, or None where the old policy was recorded.
+
+        Raises:
+            ValueError: If the phase is done.
+        """
+        if self.done:
+            raise ValueError("the auxiliary phase is done; begin another.")
+        made = None
+        if self.epoch == 0:
+            self._record_old_policy()
+        else:
+            made = self._optimize()
+        self.minibatch += 1
+        if self.minibatch == self.minibatches:
+            self.epoch, self.minibatch = self.epoch + 1, 0
+        return made
+
+    def _record_old_policy(self) -> None:
+        size = self._settings.aux_mbsize * self._num_steps
+        start = self.minibatch * size
+        index = torch.arange(start, min(start + size, len(self._obs)))
+        with torch.no_grad():
+            for rows in self._updater.micro_batches(Rows(index, index)):
+                obs = self._updater.gather(self._obs, rows.host)
+                first, last = int(rows.host[0]), int(rows.host[-1])
+                self.old_inputs[first : last + 1] = self._network.policy(obs)[0]
+
+    def _optimize(self) -> AuxStep:
+        if self.minibatch == 0:
+            self._begin_epoch()
+        rows = self._minibatches[self.minibatch]
+        stats = self._updater.update(self._optimizer, rows, self._loss, self._settings.grad_clip)
+        units = self._pieces[self.minibatch]
+        return AuxStep(self.epoch, self.minibatch, self.minibatches, units, stats)
+
+    def _begin_epoch(self) -> None:
+        whole = self._settings.minibatch_unit == "segment"
+        size = self._settings.aux_mbsize * (1 if whole else self._num_steps)
+        order = self._order[self._permutation(len(self._order))]
+        self._pieces = aux_pieces(order, size)
+        self._minibatches = self._updater.minibatches(self._pieces, self._num_steps if whole else 1)
+
+    def _loss(self, rows: Rows) -> tuple[Tensor, StepStats]:
+        output = self._network(self._updater.gather(self._obs, rows.host))
+        loss, stats = aux_loss(
+            self._spec.distribution(output.logits),
+            self._spec.distribution(self.old_inputs[rows.device]),
+            output.aux_vf,
+            output.vf,
+            self._targets[rows.device],
+            beta_clone=self._settings.beta_clone,
+            vf_true_weight=self._settings.vf_true_weight,
+        )
+        return loss, stats._asdict()

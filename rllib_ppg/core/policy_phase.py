@@ -1,0 +1,266 @@
+"""Core: the policy phase, value and policy epochs over one rollout.
+
+Shape key: T steps, N environments, M minibatches of an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.losses import policy_loss, value_loss
+from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.core.segments import IndexArray, policy_chunks
+from rllib_ppg.core.updates import (
+    MinibatchUnit,
+    Rows,
+    StepStats,
+    Updater,
+    as_tensor,
+    check_unit,
+)
+
+Kind = Literal["joint", "value", "policy"]
+
+POLICY_STATS = (
+    "loss_pi",
+    "loss_vf",
+    "loss_total",
+    "policy_gradient_loss",
+    "entropy",
+    "negent",
+    "kl_penalty_loss",
+    "clip_fraction",
+    "approx_kl",
+    "grad_norm",
+)
+
+
+@dataclass(frozen=True)
+class PolicyPhaseSettings:
+    """Hyper-parameters of the policy phase.
+
+    Args:
+        n_epoch_pi: Epochs of the policy loss (E_pi).
+        n_epoch_vf: Epochs of the value loss (E_V); where equal, both losses share every step.
+        nminibatch: Minibatches of an epoch, at most.
+        clip_param: Clip range of the probability ratio; 0 does not clip.
+        kl_penalty: Weight of the sampled KL penalty.
+        entropy_coeff: Weight of the entropy bonus.
+        vf_loss_coeff: Weight of the mean squared value error.
+        lr: Learning rate of Adam.
+        value_clip_param: Clip range of the value's change; None does not clip.
+        grad_clip: Largest gradient norm; None does not clip.
+        minibatch_unit: "segment" keeps each environment's T steps together, as the reference;
+            "step" mixes single steps.
+
+    Raises:
+        ValueError: If a number of epochs or minibatches or the unit makes no sense.
+    """
+
+    n_epoch_pi: int
+    n_epoch_vf: int
+    nminibatch: int
+    clip_param: float
+    kl_penalty: float
+    entropy_coeff: float
+    vf_loss_coeff: float
+    lr: float
+    value_clip_param: float | None = None
+    grad_clip: float | None = None
+    minibatch_unit: MinibatchUnit = "segment"
+
+    def __post_init__(self) -> None:
+        check_unit(self.minibatch_unit)
+        if min(self.n_epoch_pi, self.n_epoch_vf) < 0 or max(self.n_epoch_pi, self.n_epoch_vf) < 1:
+            raise ValueError(
+                f"n_epoch_pi={self.n_epoch_pi} and n_epoch_vf={self.n_epoch_vf} must not be "
+                "negative, and one of them must be at least 1."
+            )
+        if self.nminibatch < 1:
+            raise ValueError(f"nminibatch={self.nminibatch} must be at least 1.")
+
+    @property
+    def joint(self) -> bool:
+        """Whether policy and value loss share their steps and their optimiser."""
+        return self.n_epoch_pi == self.n_epoch_vf
+
+    def epoch_kinds(self) -> list[Kind]:
+        """Return what each epoch minimises, in order: value epochs come before policy epochs."""
+        joint: Kind = "joint"
+        value: Kind = "value"
+        policy: Kind = "policy"
+        if self.joint:
+            return [joint] * self.n_epoch_pi
+        return [value] * self.n_epoch_vf + [policy] * self.n_epoch_pi
+
+
+@dataclass(frozen=True)
+class PolicyBatch:
+    """One rollout of all environments, environment first; numpy arrays or host tensors.
+
+    Args:
+        obs: Observations (N, T, ...).
+        actions: Actions (N, T), (N, T, K) or (N, T, D).
+        logp: Log-probabilities recorded while acting, float32 (N, T).
+        advantages: Standardised advantages, float32 (N, T).
+        value_targets: Float32 (N, T).
+        vf_preds: Values predicted while acting, float32 (N, T).
+    """
+
+    obs: npt.NDArray[Any] | Tensor
+    actions: npt.NDArray[Any] | Tensor
+    logp: npt.NDArray[Any] | Tensor
+    advantages: npt.NDArray[Any] | Tensor
+    value_targets: npt.NDArray[Any] | Tensor
+    vf_preds: npt.NDArray[Any] | Tensor
+
+
+class PolicyStep(NamedTuple):
+    """One optimiser step that was made.
+
+    Attributes:
+        epoch: From 0, counted on through value and policy epochs.
+        minibatch: From 0 within the epoch.
+        minibatches: Minibatches of the epoch.
+        kind: What was minimised.
+        units: The minibatch's environments in order, or flat rows with the unit "step".
+        stats: Statistics on the device.
+    """
+
+    epoch: int
+    minibatch: int
+    minibatches: int
+    kind: Kind
+    units: IndexArray
+    stats: StepStats
+
+    def __str__(self) -> str:
+        """Name the step for a person, counting from 1."""
+        return (
+            f"policy-phase minibatch {self.minibatch + 1} of {self.minibatches} "
+            f"(epoch {self.epoch + 1})"
+        )
+
+
+class _Batch:
+    """A rollout flattened to rows: frames on the host, everything else on the device."""
+
+    def __init__(self, batch: PolicyBatch, device: torch.device) -> None:
+        obs = as_tensor(batch.obs)
+        self.num_envs, self.num_steps = obs.shape[:2]
+        self.obs = obs.flatten(0, 1)
+        self.actions, self.logp, self.advantages, self.targets, self.vf = (
+            as_tensor(array).flatten(0, 1).to(device)
+            for array in (
+                batch.actions,
+                batch.logp,
+                batch.advantages,
+                batch.value_targets,
+                batch.vf_preds,
+            )
+        )
+
+
+class PolicyPhase:
+    """All optimiser steps on one rollout, as an iterator.
+
+    Args:
+        updater: Makes the steps, on a `PhasicNetwork`.
+        optimizers: The optimiser of each kind of epoch.
+        spec: How the policy head's outputs are read.
+        settings: Hyper-parameters.
+        entropy_coeff: The current one, which a schedule may have moved.
+        permutation: Draws a permutation of n.
+    """
+
+    def __init__(
+        self,
+        updater: Updater,
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        spec: ActionSpec,
+        settings: PolicyPhaseSettings,
+        *,
+        entropy_coeff: float,
+        permutation: Callable[[int], IndexArray],
+    ) -> None:
+        assert isinstance(updater.network, PhasicNetwork)
+        self._network = updater.network
+        self._updater = updater
+        self._optimizers = optimizers
+        self._spec = spec
+        self._settings = settings
+        self._entropy_coeff = entropy_coeff
+        self._permutation = permutation
+
+    def steps(self, rollout: PolicyBatch) -> Iterator[PolicyStep]:
+        """Make the optimiser steps one by one; yields after each."""
+        settings = self._settings
+        batch = _Batch(rollout, self._updater.device)
+        whole = settings.minibatch_unit == "segment"
+        units = batch.num_envs if whole else batch.num_envs * batch.num_steps
+        for epoch, kind in enumerate(settings.epoch_kinds()):
+            pieces = policy_chunks(self._permutation(units), settings.nminibatch)
+            minibatches = self._updater.minibatches(pieces, batch.num_steps if whole else 1)
+            for i, rows in enumerate(minibatches):
+                stats = self._updater.update(
+                    self._optimizers[kind],
+                    rows,
+                    lambda micro, kind=kind: self._loss(batch, micro, kind),  # type: ignore[misc]
+                    settings.grad_clip,
+                )
+                yield PolicyStep(epoch, i, len(minibatches), kind, pieces[i], stats)
+
+    def _loss(self, batch: _Batch, rows: Rows, kind: Kind) -> tuple[Tensor, StepStats]:
+        obs = self._updater.gather(batch.obs, rows.host)
+        stats: StepStats = {}
+        losses: list[Tensor] = []
+        logits, vf = self._heads(obs, kind)
+        if logits is not None:
+            loss, policy_stats = self._policy_loss(batch, rows, logits)
+            stats.update(policy_stats)
+            losses.append(loss)
+        if vf is not None:
+            loss, value_stats = self._value_loss(batch, rows, vf)
+            stats.update(value_stats)
+            losses.append(loss)
+        total = torch.stack(losses).sum()
+        stats["loss_total"] = total.detach()
+        return total, stats
+
+    def _heads(self, obs: Tensor, kind: Kind) -> tuple[Tensor | None, Tensor | None]:
+        if kind == "joint":
+            output = self._network(obs)
+            return output.logits, output.vf
+        if kind == "value":
+            return None, self._network.value(obs)
+        return self._network.policy(obs)[0], None
+
+    def _policy_loss(self, batch: _Batch, rows: Rows, logits: Tensor) -> tuple[Tensor, StepStats]:
+        at = rows.device
+        loss, stats = policy_loss(
+            self._spec.distribution(logits),
+            batch.actions[at],
+            batch.logp[at],
+            batch.advantages[at],
+            clip_param=self._settings.clip_param,
+            kl_penalty=self._settings.kl_penalty,
+            entropy_coeff=self._entropy_coeff,
+        )
+        return loss, stats._asdict()
+
+    def _value_loss(self, batch: _Batch, rows: Rows, vf: Tensor) -> tuple[Tensor, StepStats]:
+        loss, stats = value_loss(
+            vf,
+            batch.targets[rows.device],
+            coeff=self._settings.vf_loss_coeff,
+            old_vf=batch.vf[rows.device],
+            change_clip=self._settings.value_clip_param,
+        )
+        return loss, stats._asdict()

@@ -1,0 +1,1 @@
+"""Envs: environments as arrays, many games stepped in one call."""

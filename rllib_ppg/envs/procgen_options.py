@@ -1,0 +1,195 @@
+"""Envs: the options of the `procgen` environment and their checks."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+
+from rllib_ppg.envs.procgen_library import game_names, games_of_mode, mode_names
+from rllib_ppg.errors import UserError
+
+MAX_INT32 = 2**31 - 1
+# The challenge's games, which are in no released package: worth a hint of their own.
+CONTEST_GAMES = ("caterpillar", "gemjourney", "hovercraft", "safezone")
+
+
+def _whole_number(low: int, high: int) -> Callable[[Any], int]:
+    """Return a check that takes whole numbers from `low` to `high`, also written as strings."""
+
+    def check(value: Any) -> int:
+        number = _as_integer(value)
+        if number is None or not low <= number <= high:
+            raise ValueError(f"give a whole number from {low} to {high}")
+        return number
+
+    return check
+
+
+def _as_integer(value: Any) -> int | None:
+    """Return the whole number that `value` states, or None. A bool is not a number here."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer | float | str):
+        return None
+    if isinstance(value, int | np.integer):
+        return int(value)
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None
+
+
+def _true_or_false(value: Any) -> bool:
+    """Take only real booleans: the string "True," or 1 is a slip that YAML lets through."""
+    if not isinstance(value, bool):
+        raise ValueError("give true or false, without quotes or comma")
+    return value
+
+
+def _name_from(kind: str, names: Callable[[], tuple[str, ...]]) -> Callable[[Any], str]:
+    """Return a check that takes one of the names, and otherwise says the nearest one."""
+
+    def check(value: Any) -> str:
+        if value in names():
+            return str(value)
+        hint = _contest_hint(value) or _nearest(str(value), names())
+        raise ValueError(f"there is no such {kind}; {hint}give one of: {', '.join(names())}")
+
+    return check
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    """Return a question with the nearest name, or an empty string where none is near."""
+    near = difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'? Otherwise " if near else ""
+
+
+def _contest_hint(name: Any) -> str:
+    """Return what to do about a game of the challenge that the installed library lacks."""
+    if name not in CONTEST_GAMES:
+        return ""
+    return "it is one of the challenge's private games, which need a procgen build with them; "
+
+
+Flag = Annotated[bool, BeforeValidator(_true_or_false)]
+Level = Annotated[int, BeforeValidator(_whole_number(0, MAX_INT32))]
+Threads = Annotated[int, BeforeValidator(_whole_number(0, 256))]
+Frames = Annotated[int, BeforeValidator(_whole_number(1, 64))]
+Game = Annotated[str, BeforeValidator(_name_from("game in the installed procgen", game_names))]
+Mode = Annotated[str, BeforeValidator(_name_from("distribution mode", mode_names))]
+
+
+class ProcgenOptions(BaseModel):
+    """The options of the `procgen` environment: Procgen's own, and `frame_stack`.
+
+    Attributes:
+        env_name: The game, one of `game_names()`.
+        num_levels: Number of different levels; 0 means all that there are.
+        start_level: Number of the first level, where `num_levels` limits them.
+        paint_vel_info: Paint the agent's velocity into the frame.
+        use_generated_assets: Draw things from random shapes instead of pictures.
+        center_agent: Keep the agent in the middle of the frame, in games that can.
+        use_sequential_levels: Go on to the next level within the episode when one is solved.
+        distribution_mode: `easy`, `hard`, `extreme`, `memory` or `exploration`.
+        use_backgrounds: Draw background pictures instead of black.
+        restrict_themes: One theme instead of several, in games that have them.
+        use_monochrome_assets: Rectangles of one colour instead of pictures.
+        rand_seed: Seed of the choice of levels; None takes the algorithm's seed.
+        num_threads: Threads that step the games of one worker. 0 steps them in the worker's own
+            thread: a worker has one CPU, and more threads than CPUs take time from the others.
+        frame_stack: Number of last frames that make an observation.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    env_name: Game = "coinrun"
+    num_levels: Level = 0
+    start_level: Level = 0
+    paint_vel_info: Flag = False
+    use_generated_assets: Flag = False
+    center_agent: Flag = True
+    use_sequential_levels: Flag = False
+    distribution_mode: Mode = "hard"
+    use_backgrounds: Flag = True
+    restrict_themes: Flag = False
+    use_monochrome_assets: Flag = False
+    rand_seed: Level | None = None
+    num_threads: Threads = 0
+    frame_stack: Frames = 1
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> ProcgenOptions:
+        """Refuse a mode that the game lacks; the library would end the process."""
+        allowed = games_of_mode(self.distribution_mode)
+        if self.env_name not in allowed:
+            raise ValueError(
+                f"game '{self.env_name}' has no distribution_mode '{self.distribution_mode}', "
+                f"which is for {', '.join(allowed)}; use easy or hard"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> ProcgenOptions:
+        """Refuse level numbers that the library would ignore or that overflow."""
+        limited = self.num_levels != 0 or self.start_level != 0
+        if self.distribution_mode == "exploration" and limited:
+            raise ValueError(
+                "distribution_mode 'exploration' plays one fixed level; leave num_levels and "
+                "start_level out"
+            )
+        if self.start_level != 0 and self.num_levels == 0:
+            raise ValueError(
+                f"start_level={self.start_level} has no effect with num_levels=0, which plays all "
+                "levels; give num_levels, or leave start_level out"
+            )
+        if self.start_level + self.num_levels > MAX_INT32:
+            raise ValueError(f"start_level + num_levels must be at most {MAX_INT32}; lower one")
+        return self
+
+    def gym3_arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments for procgen's `ProcgenGym3Env`, without `rand_seed`."""
+        arguments = self.model_dump(exclude={"rand_seed", "frame_stack"})
+        if self.distribution_mode == "exploration":
+            # The library asserts that these are absent, whatever their values.
+            del arguments["num_levels"], arguments["start_level"]
+        return arguments
+
+
+def parse_options(env_config: Mapping[str, Any]) -> ProcgenOptions:
+    """Check an `env_config` of the `procgen` environment.
+
+    Args:
+        env_config: Option names and values; what is left out takes its default.
+
+    Returns:
+        The complete options.
+
+    Raises:
+        UserError: A name is unknown, or a value has the wrong type, is out of range, or
+            contradicts another one.
+    """
+    if not isinstance(env_config, Mapping):
+        raise UserError(
+            f"env_config of 'procgen' is {env_config!r}; give option names and values, for "
+            "example {env_name: coinrun, num_levels: 200}."
+        )
+    try:
+        return ProcgenOptions.model_validate(dict(env_config))
+    except ValidationError as error:
+        problems = [_sentence(dict(item)) for item in error.errors()]
+    raise UserError("env_config of 'procgen': " + "\n".join(problems))
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    """Turn one of pydantic's errors into a sentence for the user."""
+    name = ".".join(str(part) for part in problem["loc"][:1])
+    if problem["type"] == "extra_forbidden":
+        options = list(ProcgenOptions.model_fields)
+        return (
+            f"unknown option '{name}'; {_nearest(name, options)}give any of: {', '.join(options)}."
+        )
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{name}={problem['input']!r}: {message}." if name else f"{message}."

@@ -1,0 +1,41 @@
+"""What every test needs: few threads, a quiet private Ray, one cluster for the whole run."""
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+ENVIRONMENT = {
+    # Tests run side by side on few cores, where torch's own threads cost far more than they bring.
+    # Workers and commands that tests start inherit these settings.
+    "OMP_NUM_THREADS": "1",
+    # A token in the environment works where the home folder cannot be written, and prints nothing.
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+# Read when torch and Ray are imported or started, hence at once and not in a fixture.
+for name, value in ENVIRONMENT.items():
+    os.environ.setdefault(name, value)
+# No test joins a cluster that happens to run on this machine.
+os.environ.pop("RAY_ADDRESS", None)
+
+
+@pytest.fixture(scope="session")
+def ray_local() -> Iterator[None]:
+    """Yield with a private Ray of three logical CPUs, whatever the machine has."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=3,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=500 * 1024**2,
+    )
+    yield
+    ray.shutdown()
