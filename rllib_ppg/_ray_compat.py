@@ -8,7 +8,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.registry import ALGORITHMS as RLLIB_ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.env.base_env import BaseEnv
 from ray.rllib.env.env_context import EnvContext
+from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.rllib.env.vector_env import VectorEnv
 from ray.rllib.evaluation.episode_v2 import EpisodeV2
 from ray.rllib.evaluation.metrics import RolloutMetrics
@@ -44,9 +46,11 @@ __all__ = [
     "SYNCH_WORKER_WEIGHTS_TIMER",
     "Algorithm",
     "AlgorithmConfig",
+    "BaseEnv",
     "EnvContext",
     "EpisodeV2",
     "ModelCatalog",
+    "MultiAgentEnv",
     "RLlibCallback",
     "RolloutMetrics",
     "RolloutWorker",

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 ENVIRONMENT = {
     # Tests run side by side on few cores, where torch's own threads cost far more than they bring.
@@ -23,6 +24,10 @@ for name, value in ENVIRONMENT.items():
     os.environ.setdefault(name, value)
 # No test joins a cluster that happens to run on this machine.
 os.environ.pop("RAY_ADDRESS", None)
+
+# A busy machine is no failure of a property.
+settings.register_profile("rllib_ppg", deadline=None)
+settings.load_profile("rllib_ppg")
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ ALLOWED = {
     "envs": {"errors", "_version", "core", "_ray_compat", "envs"},
     "algorithm": {"errors", "_version", "core", "_ray_compat", "envs", "algorithm"},
     "app": {"errors", "_version", "core", "_ray_compat", "envs", "algorithm", "app", "__init__"},
-    "__init__": {"errors", "_version", "core", "_ray_compat", "envs", "algorithm"},
+    "__init__": {"errors", "_version", "core", "_ray_compat", "envs", "algorithm", "app"},
     "__main__": {"app"},
 }
 
@@ -88,7 +88,7 @@ def is_rllib(target: str) -> bool:
 SAMPLE = """
 import torch.nn as nn
 from .losses import policy_loss
-from ..envs import procgen
+from ..envs import ProcgenVectorEnv, arrays
 from rllib_ppg import PPGConfig
 from ray.rllib.policy.policy import Policy
 
@@ -103,6 +103,7 @@ def test_the_collector_sees_relative_late_and_named_imports():
         "torch.nn",
         "rllib_ppg.core.losses",
         "rllib_ppg.envs",
+        "rllib_ppg.envs.arrays",
         "rllib_ppg",
         "ray.rllib.policy.policy",
         "rllib_ppg.errors",

@@ -39,6 +39,8 @@ class PPGConfig(AlgorithmConfig):
         >>> result = algorithm.train()
     """
 
+    train_batch_size: int | None
+
     def __init__(self, algo_class: type | None = None) -> None:
         from rllib_ppg.algorithm.ppg import PPG
         from rllib_ppg.algorithm.registration import register
@@ -47,9 +49,7 @@ class PPGConfig(AlgorithmConfig):
         super().__init__(algo_class=algo_class or PPG)
         register()
         self._prior_exploration_config = {"type": "StochasticSampling"}
-        self.api_stack(
-            enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False
-        )
+        self.api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
         for name, value in DEFAULTS.items():
             setattr(self, name, value)
         self.env_runner_cls = PPGRolloutWorker
@@ -142,9 +142,10 @@ class PPGConfig(AlgorithmConfig):
         for name, value in resolved.items():
             setattr(self, name, value)
         rows = self.num_envs * self.rollout_fragment_length
-        if self.train_batch_size not in (None, rows):
+        given = self.train_batch_size
+        if given not in (None, rows):
             raise UserError(
-                f"train_batch_size={self.train_batch_size} contradicts num_envs x "
+                f"train_batch_size={given} contradicts num_envs x "
                 f"rollout_fragment_length = {self.num_envs} x {self.rollout_fragment_length} = "
                 f"{rows}; leave it out, or change those two."
             )
@@ -266,7 +267,11 @@ def known_keys() -> frozenset[str]:
     return own_keys() | frozenset(rllib_defaults())
 
 
-PPGConfig.training.__doc__ = (PPGConfig.training.__doc__ or "") + "\n\n        Keys:\n" + "\n".join(
-    f"            {name}: {field.description} Default {field.default!r}."
-    for name, field in PPGSettings.model_fields.items()
+PPGConfig.training.__doc__ = (
+    (PPGConfig.training.__doc__ or "")
+    + "\n\n        Keys:\n"
+    + "\n".join(
+        f"            {name}: {field.description} Default {field.default!r}."
+        for name, field in PPGSettings.model_fields.items()
+    )
 )

@@ -66,6 +66,8 @@ UNUSED = {
     "straggler_mitigation": "Ray removed it",
 }
 
+RECURRENT = {"use_lstm", "use_attention", "lstm_cell_size", "max_seq_len"}
+
 # RLlib's own keys that PPG honours. Whatever else RLlib has may only keep its default.
 HONOURED = {
     "action_space", "algo_class", "callbacks", "callbacks_class", "callbacks_on_algorithm_init",
@@ -214,9 +216,11 @@ def check_model_keys(model: Mapping[str, Any]) -> None:
     for name, value in model.items():
         if name in allowed or (name in MODEL_DEFAULTS and _same(value, MODEL_DEFAULTS[name])):
             continue
-        if name in MODEL_DEFAULTS:
+        if name in RECURRENT:
+            problems.append(f'Config key "model.{name}": PPG has no recurrent networks; remove it.')
+        elif name in MODEL_DEFAULTS:
             problems.append(
-                f'Config key "model.{name}" is RLlib\'s, but PPG\'s networks do not use it; '
+                f"Config key \"model.{name}\" is RLlib's, but PPG's networks do not use it; "
                 'set "model.custom_model_config" instead.'
             )
         elif name in OUTDATED:

@@ -20,7 +20,7 @@ METRICS: dict[str, str] = {
     "policy_phase/grad_norm": "L2 norm of the gradient before clipping.",
     "policy_phase/explained_variance": "Of the value targets, by the values while acting.",
     "policy_phase/minibatches": "Optimiser steps of the policy phase.",
-    "aux_phase/loss_total": "What the auxiliary phase minimised; mean over the slice's minibatches.",
+    "aux_phase/loss_total": "What the auxiliary phase minimised; mean over its minibatches.",
     "aux_phase/pol_distance": "KL(old policy, policy), unweighted.",
     "aux_phase/vf_aux": "1/2 squared error of the auxiliary value head.",
     "aux_phase/vf_true": "1/2 squared error of the true value head, unweighted.",

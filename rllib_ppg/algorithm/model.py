@@ -1,9 +1,10 @@
-"""Algorithm: thin TorchModelV2 adapters over `PhasicNetwork`, and its action distribution.
+"""Algorithm: thin TorchModelV2 adapters over `PhasicNetwork`.
 
 `ppg_impala` takes images, `ppg_mlp` vectors; both are configured by `model.custom_model_config`.
 RLlib's stock algorithms can use them too: `forward` gives the logits, `value_function` the value.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -13,10 +14,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 from torch import nn
 
-from rllib_ppg._ray_compat import ModelCatalog, TorchDistributionWrapper, TorchModelV2
+from rllib_ppg._ray_compat import ModelCatalog, TorchModelV2
 from rllib_ppg.algorithm.keys import nearest
 from rllib_ppg.algorithm.settings import Integer, describe
-from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.networks import ImpalaEncoder, MLPEncoder, PhasicNetwork
 from rllib_ppg.errors import UserError
 
@@ -29,17 +29,21 @@ class NetworkSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     arch: Literal["dual", "detach", "shared"] = Field(
-        "dual", description="dual: separate policy and value networks; detach: one network, the "
-        "value head reads it without gradient; shared: one network.")
+        "dual",
+        description="dual: separate policy and value networks; detach: one network, the "
+        "value head reads it without gradient; shared: one network.",
+    )
     normed_init: StrictBool = Field(
-        True, description="Rescale each output unit's initial weights to a fixed L2 norm.")
+        True, description="Rescale each output unit's initial weights to a fixed L2 norm."
+    )
 
 
 class ImpalaSettings(NetworkSettings):
     """`custom_model_config` of `ppg_impala`."""
 
     widths: Annotated[list[Size], Field(min_length=1)] = Field(
-        [16, 32, 32], description="Channels of each convolution stage.")
+        [16, 32, 32], description="Channels of each convolution stage."
+    )
     hidden_size: Size = Field(256, description="Units of the dense layer.")
     blocks: Size = Field(2, description="Residual blocks per stage.")
 
@@ -48,7 +52,8 @@ class MLPSettings(NetworkSettings):
     """`custom_model_config` of `ppg_mlp`."""
 
     hiddens: Annotated[list[Size], Field(min_length=1)] = Field(
-        [64, 64], description="Units of each hidden layer.")
+        [64, 64], description="Units of each hidden layer."
+    )
     activation: Literal["tanh", "relu"] = Field("tanh", description="Activation function.")
 
 
@@ -77,12 +82,12 @@ def parse_model_settings(name: str, config: Mapping[str, Any]) -> Any:
         raise UserError(describe(error, prefix)) from None
 
 
-def is_image(space: gym.Space) -> bool:
+def is_image(space: Any) -> bool:
     """Whether observations of `space` are images (H, W, C), which `ppg_impala` takes."""
     return isinstance(space, gym.spaces.Box) and len(space.shape) == 3 and min(space.shape[:2]) > 3
 
 
-def default_model(observation_space: gym.Space) -> str:
+def default_model(observation_space: Any) -> str:
     """The registered model that fits the observations."""
     return "ppg_impala" if is_image(observation_space) else "ppg_mlp"
 
@@ -100,26 +105,10 @@ def check_observation_space(space: gym.Space) -> None:
         )
 
 
-def action_spec(space: gym.Space) -> ActionSpec:
-    """The action distribution for an action space.
-
-    Raises:
-        UserError: If the space is not Discrete, MultiDiscrete or a one-dimensional float Box.
-    """
-    if isinstance(space, gym.spaces.Discrete):
-        return ActionSpec("categorical", (int(space.n),))
-    if isinstance(space, gym.spaces.MultiDiscrete) and space.nvec.ndim == 1:
-        return ActionSpec("multi_categorical", tuple(int(n) for n in space.nvec))
-    if isinstance(space, gym.spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return ActionSpec("gaussian", (int(np.prod(space.shape, dtype=int)),))
-    raise UserError(
-        f"PPG takes Discrete, MultiDiscrete or float Box actions, this environment has {space}."
-    )
-
-
-def start(space: gym.Space) -> Any:
-    """The first value of a (Multi)Discrete space, which networks count from 0; else 0."""
-    return getattr(space, "start", 0)
+def observation_layout(space: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of an observation as it is stored; float64 is kept as float32."""
+    dtype = np.dtype(space.dtype)
+    return tuple(space.shape), np.dtype(np.float32) if dtype == np.float64 else dtype
 
 
 class PPGModel(TorchModelV2, nn.Module):
@@ -148,7 +137,7 @@ class PPGModel(TorchModelV2, nn.Module):
         )
         self._value: torch.Tensor | None = None
 
-    def encoder_maker(self, space: gym.Space, settings: Any) -> Callable[[], nn.Module]:
+    def encoder_maker(self, space: Any, settings: Any) -> Callable[[], nn.Module]:
         """Return a function that makes one encoder for `space`."""
         raise NotImplementedError
 
@@ -171,7 +160,7 @@ class ImpalaModel(PPGModel):
 
     registered_name = "ppg_impala"
 
-    def encoder_maker(self, space: gym.Space, settings: ImpalaSettings) -> Callable[[], nn.Module]:
+    def encoder_maker(self, space: Any, settings: ImpalaSettings) -> Callable[[], nn.Module]:
         """Return a function that makes one IMPALA encoder."""
         if not is_image(space):
             raise UserError(f"ppg_impala takes images (H, W, C), not {space}; use ppg_mlp.")
@@ -190,10 +179,10 @@ class MLPModel(PPGModel):
 
     registered_name = "ppg_mlp"
 
-    def encoder_maker(self, space: gym.Space, settings: MLPSettings) -> Callable[[], nn.Module]:
+    def encoder_maker(self, space: Any, settings: MLPSettings) -> Callable[[], nn.Module]:
         """Return a function that makes one MLP encoder; Discrete observations become one-hot."""
         discrete = isinstance(space, gym.spaces.Discrete)
-        size = int(space.n) if discrete else int(np.prod(space.shape, dtype=int))
+        size = int(space.n) if discrete else math.prod(space.shape)
         return lambda: MLPEncoder(
             size,
             hiddens=tuple(settings.hiddens),
@@ -212,50 +201,4 @@ def register_models() -> None:
         ModelCatalog.register_custom_model(name, model)
 
 
-def distribution_class(space: gym.Space) -> type[TorchDistributionWrapper]:
-    """RLlib's wrapper around the one implementation of the action distribution, in `core`.
-
-    RLlib's exploration samples through it (`compute_single_action` and the like), so that acting
-    and training cannot disagree. Actions here have the space's shape and start, as RLlib expects.
-    """
-    spec = action_spec(space)
-
-    class PhasicDistribution(TorchDistributionWrapper):
-        def __init__(self, inputs: torch.Tensor, model: TorchModelV2) -> None:
-            self.inputs = inputs
-            self.model = model
-            self.dist = spec.distribution(inputs)
-            self.last_sample: torch.Tensor | None = None
-
-        @staticmethod
-        def required_model_output_shape(action_space: gym.Space, model_config: Any) -> int:
-            return spec.num_inputs
-
-        def _to_space(self, actions: torch.Tensor) -> torch.Tensor:
-            return actions.reshape(-1, *space.shape) + torch.as_tensor(start(space))
-
-        def _from_space(self, actions: torch.Tensor) -> torch.Tensor:
-            return (actions - torch.as_tensor(start(space))).reshape(len(actions), *spec.shape)
-
-        def sample(self) -> torch.Tensor:
-            self.last_sample = self._to_space(self.dist.sample())
-            return self.last_sample
-
-        def deterministic_sample(self) -> torch.Tensor:
-            self.last_sample = self._to_space(self.dist.mode())
-            return self.last_sample
-
-        def logp(self, actions: torch.Tensor) -> torch.Tensor:
-            return self.dist.logp(self._from_space(actions))
-
-        def sampled_action_logp(self) -> torch.Tensor:
-            assert self.last_sample is not None, "sample() has to come first"
-            return self.logp(self.last_sample)
-
-        def entropy(self) -> torch.Tensor:
-            return self.dist.entropy()
-
-        def kl(self, other: Any) -> torch.Tensor:
-            return self.dist.kl(other.dist)
-
-    return PhasicDistribution
+register_models()

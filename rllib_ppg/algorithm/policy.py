@@ -9,8 +9,14 @@ from typing import Any
 import gymnasium as gym
 import torch
 
-from rllib_ppg._ray_compat import ModelCatalog, TorchDistributionWrapper, TorchModelV2, TorchPolicyV2
-from rllib_ppg.algorithm.model import PPGModel, action_spec, default_model, distribution_class
+from rllib_ppg._ray_compat import (
+    ModelCatalog,
+    TorchDistributionWrapper,
+    TorchModelV2,
+    TorchPolicyV2,
+)
+from rllib_ppg.algorithm.actions import action_spec, distribution_class
+from rllib_ppg.algorithm.model import PPGModel, default_model
 from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.errors import UserError
 

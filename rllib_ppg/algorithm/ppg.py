@@ -22,7 +22,8 @@ from rllib_ppg._ray_compat import (
 from rllib_ppg.algorithm import metrics, resources
 from rllib_ppg.algorithm.batch import Targets, make_batch
 from rllib_ppg.algorithm.config import PPGConfig
-from rllib_ppg.algorithm.model import check_observation_space, is_image
+from rllib_ppg.algorithm.environment import check_environment, try_environment
+from rllib_ppg.algorithm.model import is_image, observation_layout
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.algorithm.rollout import Rollout
@@ -30,6 +31,7 @@ from rllib_ppg.core.aux_phase import AuxPhase
 from rllib_ppg.core.learner import PhasicLearner
 from rllib_ppg.core.returns import RewardNormalizer
 from rllib_ppg.core.segments import SegmentStore
+from rllib_ppg.errors import UserError
 
 AUX_PHASE_TIMER = "aux_phase"
 
@@ -56,47 +58,63 @@ class PPG(Algorithm):
 
         Raises:
             RuntimeError: If no rollout worker could start.
-            UserError: If the environment does not fit, or the frame store is larger than memory.
+            UserError: If the environment or machine does not fit the configuration.
         """
+        if self.config.num_gpus and not self.config._fake_gpus and not resources.machine_gpus():
+            raise UserError(
+                f"num_gpus={self.config.num_gpus}, but torch finds no GPU here; use num_gpus: auto."
+            )
+        if self.config.num_env_runners:
+            try_environment(self.env_creator, self.config)
         try:
             super().setup(config)
         except IndexError as error:
             raise RuntimeError(
                 "No rollout worker could start; its error stands above in the log."
             ) from error
-        policy = self.get_policy()
-        space = getattr(policy.observation_space, "original_space", policy.observation_space)
-        check_observation_space(space)
-        obs_dtype = np.float32 if space.dtype == np.float64 else space.dtype
-        resources.check_memory(
-            self.config.store_bytes(space.shape, obs_dtype),
-            resources.machine_memory(),
-            "the learner's machine",
-        )
-        self._store = SegmentStore(
-            self.config.store_segments(),
-            self.config.rollout_fragment_length,
-            space.shape,
-            obs_dtype,
-        )
-        self._learner = PhasicLearner(
-            policy.network,
-            policy.action_spec,
-            self.config.policy_phase_settings(),
-            self.config.aux_phase_settings(),
-            device=policy.device,
-            micro_batch_size=self.config.rows_per_pass(
-                images=is_image(space), gpu=policy.device.type == "cuda"
-            ),
-            generator=np.random.default_rng(self.config.seed),
-        )
-        self._rewards = RewardNormalizer(
-            self.config.num_envs, gamma=self.config.reward_norm_gamma, clip=self.config.reward_clip
-        )
+        self._build_learner()
         self._aux_phase: AuxPhase | None = None
         self._phase_iterations = 0
         self._totals = {"policy_iterations": 0, "aux_phases": 0}
         self._started = (time.perf_counter(), 0)
+
+    def _build_learner(self) -> None:
+        config, policy = self.config, self.get_policy()
+        space = getattr(policy.observation_space, "original_space", policy.observation_space)
+        shape, dtype = observation_layout(space)
+        resources.check_memory(
+            config.store_bytes(shape, dtype), resources.machine_memory(), "the learner's machine"
+        )
+        self._store = SegmentStore(
+            config.store_segments(), config.rollout_fragment_length, shape, dtype
+        )
+        self._learner = PhasicLearner(
+            policy.network,
+            policy.action_spec,
+            config.policy_phase_settings(),
+            config.aux_phase_settings(),
+            device=policy.device,
+            micro_batch_size=config.rows_per_pass(
+                images=is_image(space), gpu=policy.device.type == "cuda"
+            ),
+            generator=np.random.default_rng(config.seed),
+        )
+        self._rewards = RewardNormalizer(
+            config.num_envs, gamma=config.reward_norm_gamma, clip=config.reward_clip
+        )
+
+    @staticmethod
+    def validate_env(env: Any, env_context: Any) -> None:
+        """Refuse environments that PPG cannot learn in; RLlib calls it in each worker."""
+        check_environment(env)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Not supported: RLlib's evaluation favours short episodes on its old stack.
+
+        Raises:
+            UserError: Naming `rllib_ppg.evaluate`.
+        """
+        raise UserError("Use rllib_ppg.evaluate(algorithm, episodes=...).")
 
     def training_step(self) -> dict[str, Any] | None:
         """Run one policy iteration, or one slice of the auxiliary phase that is due.
@@ -114,9 +132,7 @@ class PPG(Algorithm):
         if stats is None:
             return None
         stats |= self._position(in_aux)
-        return {
-            DEFAULT_POLICY_ID: {LEARNER_STATS_KEY: metrics.nested(metrics.complete(stats))}
-        }
+        return {DEFAULT_POLICY_ID: {LEARNER_STATS_KEY: metrics.nested(metrics.complete(stats))}}
 
     def _apply_schedules(self) -> None:
         steps = self._counters[NUM_ENV_STEPS_SAMPLED]
@@ -245,9 +261,7 @@ class PPG(Algorithm):
         with self._timers[SYNCH_WORKER_WEIGHTS_TIMER]:
             steps = {"timestep": self._counters[NUM_ENV_STEPS_SAMPLED]}
             if self.env_runner_group.num_remote_workers():
-                self.env_runner_group.sync_weights(
-                    policies=[DEFAULT_POLICY_ID], global_vars=steps
-                )
+                self.env_runner_group.sync_weights(policies=[DEFAULT_POLICY_ID], global_vars=steps)
             self.env_runner.set_global_vars(steps)
         return time.perf_counter() - begin
 

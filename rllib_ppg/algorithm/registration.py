@@ -1,5 +1,6 @@
 """Algorithm: make PPG, Procgen and the networks known to Ray by name."""
 
+import logging
 from functools import cache
 
 
@@ -15,3 +16,9 @@ def register() -> None:
     register_trainable("PPG", PPG)
     register_env("procgen", make_procgen)
     register_models()
+    logging.getLogger("ray.rllib.policy.policy").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drop RLlib's advice at every checkpoint to add the policy to a registry inside Ray."""
+    return "Can not figure out a durable policy name" not in record.getMessage()

@@ -70,7 +70,7 @@ def choose_env_runners(num_envs: int, cpus: float, *, main_cpus: float, cpus_eac
 
     Returns:
         The largest divisor of `num_envs` that fits and leaves each worker at least
-        `MIN_ENVS_PER_RUNNER` environments; 0 (sample in the learner's process) where no CPU is left.
+        `MIN_ENVS_PER_RUNNER` environments; 0 (the learner's process samples) where no CPU is left.
     """
     room = int((cpus - main_cpus) / cpus_each) if cpus_each > 0 else num_envs
     if room < 1:
@@ -79,7 +79,9 @@ def choose_env_runners(num_envs: int, cpus: float, *, main_cpus: float, cpus_eac
     return max(d for d in divisors(num_envs) if d <= limit)
 
 
-def resolve_auto(values: Mapping[str, Any], *, main_cpus: float, cpus_each: float) -> dict[str, Any]:
+def resolve_auto(
+    values: Mapping[str, Any], *, main_cpus: float, cpus_each: float
+) -> dict[str, Any]:
     """Replace `auto` and missing counts of environments and workers by numbers.
 
     Args:

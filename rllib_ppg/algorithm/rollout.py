@@ -4,6 +4,7 @@ RLlib's stock sampler handles each row in Python. Here a step is one network pas
 the environments, and everything is written into arrays that are allocated once.
 """
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,8 +22,9 @@ from rllib_ppg._ray_compat import (
     make_callback,
     unsquash_action,
 )
+from rllib_ppg.algorithm.actions import start
 from rllib_ppg.algorithm.episodes import EpisodeTracker
-from rllib_ppg.algorithm.model import start
+from rllib_ppg.algorithm.model import observation_layout
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.envs.arrays import ArrayEnv, GymnasiumArrayEnv, Transition
 
@@ -68,8 +70,8 @@ class PPGRolloutWorker(RolloutWorker):
         self._columns: dict[str, np.ndarray] = {}
         self._tracker: EpisodeTracker | None = None
         self._generator = torch.Generator()
-        seed = self.seed if self.seed is not None else int(np.random.SeedSequence().entropy)
-        self._generator.manual_seed(seed % 2**63)
+        seed = self.seed if self.seed is not None else secrets.randbits(63)
+        self._generator.manual_seed(seed)
 
     @property
     def array_env(self) -> ArrayEnv:
@@ -101,7 +103,7 @@ class PPGRolloutWorker(RolloutWorker):
 
     def to_env_actions(self, actions: np.ndarray) -> np.ndarray:
         """Map the policy's actions (N, ...) to the environments' (RLlib's `normalize_actions`)."""
-        space = self.array_env.action_space
+        space: Any = self.array_env.action_space
         actions = actions.reshape(len(actions), *space.shape)
         if not isinstance(space, gym.spaces.Box):
             return actions + start(space)
@@ -126,10 +128,9 @@ class PPGRolloutWorker(RolloutWorker):
         shape = (env.num_envs, self.config.rollout_fragment_length)
         spec = policy.action_spec
         action_dtype = np.float32 if spec.kind == "gaussian" else np.int64
-        obs = np.asarray(env.observation_space.sample())
-        obs_dtype = np.float32 if obs.dtype == np.float64 else obs.dtype
+        obs_shape, obs_dtype = observation_layout(env.observation_space)
         self._columns = {
-            SampleBatch.OBS: np.empty((*shape, *obs.shape), obs_dtype),
+            SampleBatch.OBS: np.empty((*shape, *obs_shape), obs_dtype),
             SampleBatch.ACTIONS: np.empty((*shape, *spec.shape), action_dtype),
             SampleBatch.ACTION_LOGP: np.empty(shape, np.float32),
             SampleBatch.ACTION_DIST_INPUTS: np.empty((*shape, spec.num_inputs), np.float32),
@@ -200,7 +201,9 @@ class _Recorder:
     def finish(self) -> Rollout:
         worker = self.worker
         worker._obs, worker._firsts = np.array(self.obs), self.firsts
-        rows = {name: column.reshape(-1, *column.shape[2:]) for name, column in self.columns.items()}
+        rows = {
+            name: column.reshape(-1, *column.shape[2:]) for name, column in self.columns.items()
+        }
         obs = self.columns[SampleBatch.OBS]
         cut = [o for _, o in self.truncated]
         return Rollout(

@@ -78,89 +78,134 @@ class PPGSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     num_envs: Annotated[Integer, Field(ge=1, le=1_000_000)] | None = Field(
-        None, description="[N] Environments in total, over all workers. None: 64, or "
-        "num_envs_per_env_runner times the number of workers where that is set.")
+        None,
+        description="[N] Environments in total, over all workers. None: 64, or "
+        "num_envs_per_env_runner times the number of workers where that is set.",
+    )
     num_env_runners: Annotated[Integer, Field(ge=0, le=100_000)] | Auto = Field(
-        0, description="Rollout workers. 0: sample in the learner's process. auto: the largest "
-        "count that divides num_envs and fits the free CPUs, chosen once at launch.")
+        0,
+        description="Rollout workers. 0: sample in the learner's process. auto: the largest "
+        "count that divides num_envs and fits the free CPUs, chosen once at launch.",
+    )
     num_envs_per_env_runner: Annotated[Integer, Field(ge=1, le=1_000_000)] | None = Field(
-        None, description="Environments of one worker. None: num_envs over the workers.")
+        None, description="Environments of one worker. None: num_envs over the workers."
+    )
     rollout_fragment_length: Annotated[Integer, Field(ge=1, le=1_000_000)] = Field(
-        256, description="[T] Steps of every environment per policy iteration.")
+        256, description="[T] Steps of every environment per policy iteration."
+    )
     train_batch_size: Annotated[Integer, Field(ge=1)] | None = Field(
-        None, description="Always N x T; another value is refused.")
+        None, description="Always N x T; another value is refused."
+    )
     num_gpus: Annotated[Number, Field(ge=0, le=1)] | Auto = Field(
-        0, description="GPUs of the learner, 0 to 1. auto: 1 where the machine or cluster has one.")
+        0, description="GPUs of the learner, 0 to 1. auto: 1 where the machine or cluster has one."
+    )
     seed: Annotated[Integer, Field(ge=0, le=2**31 - 1)] | None = Field(
-        None, description="Seed of all random generators and of the levels played.")
+        None, description="Seed of all random generators and of the levels played."
+    )
 
     gamma: Annotated[Number, Field(ge=0, le=1)] = Field(
-        0.999, description="[gamma] Discount per environment step.")
+        0.999, description="[gamma] Discount per environment step."
+    )
     lambda_: Annotated[Number, Field(ge=0, le=1)] = Field(
-        0.95, description="[lambda] GAE trade-off; `lambda` is taken too.")
+        0.95, description="[lambda] GAE trade-off; `lambda` is taken too."
+    )
     lr: Annotated[Number, Field(gt=0, le=1)] = Field(
-        5e-4, description="Adam's learning rate in the policy phase.")
+        5e-4, description="Adam's learning rate in the policy phase."
+    )
     lr_schedule: Schedule | None = Field(
-        None, description="[[env steps, rate], ...], linear in between; replaces lr.")
+        None, description="[[env steps, rate], ...], linear in between; replaces lr."
+    )
     aux_lr: Annotated[Number, Field(gt=0, le=1)] = Field(
-        5e-4, description="Adam's learning rate in the auxiliary phase.")
+        5e-4, description="Adam's learning rate in the auxiliary phase."
+    )
     aux_lr_schedule: Schedule | None = Field(
-        None, description="[[env steps, rate], ...], linear in between; replaces aux_lr.")
+        None, description="[[env steps, rate], ...], linear in between; replaces aux_lr."
+    )
     clip_param: Annotated[Number, Field(ge=0, le=10)] = Field(
-        0.2, description="[epsilon] PPO's clip range; 0: no clipping (use kl_penalty).")
+        0.2, description="[epsilon] PPO's clip range; 0: no clipping (use kl_penalty)."
+    )
     kl_penalty: Annotated[Number, Field(ge=0)] = Field(
-        0.0, description="[beta] Weight of 1/2 (log ratio)^2, the paper's L^KL variant.")
+        0.0, description="[beta] Weight of 1/2 (log ratio)^2, the paper's L^KL variant."
+    )
     entropy_coeff: Annotated[Number, Field(ge=0)] = Field(
-        0.01, description="[beta_S] Weight of the entropy bonus.")
+        0.01, description="[beta_S] Weight of the entropy bonus."
+    )
     entropy_coeff_schedule: Schedule | None = Field(
-        None, description="[[env steps, weight], ...], linear in between; replaces entropy_coeff.")
+        None, description="[[env steps, weight], ...], linear in between; replaces entropy_coeff."
+    )
     vf_loss_coeff: Annotated[Number, Field(ge=0)] = Field(
-        0.5, description="Weight of the policy phase's value loss, times the plain squared error.")
+        0.5, description="Weight of the policy phase's value loss, times the plain squared error."
+    )
     value_clip_param: Annotated[Number, Field(gt=0)] | None = Field(
-        None, description="Clip of the value's change in the policy phase (not of the error, as "
-        "RLlib's vf_clip_param); None: off, as in the paper.")
+        None,
+        description="Clip of the value's change in the policy phase (not of the error, as "
+        "RLlib's vf_clip_param); None: off, as in the paper.",
+    )
     grad_clip: Annotated[Number, Field(gt=0)] | None = Field(
-        None, description="Limit of the global gradient norm, both phases; None: off, as in the paper.")
+        None,
+        description="Limit of the gradient's norm, both phases; None: off, as in the paper.",
+    )
 
     normalize_rewards: StrictBool = Field(
-        True, description="Divide rewards by the running deviation of their discounted sum.")
+        True, description="Divide rewards by the running deviation of their discounted sum."
+    )
     reward_norm_gamma: Annotated[Number, Field(ge=0, lt=1)] = Field(
-        0.99, description="Discount of that sum; the reference uses 0.99 whatever gamma is.")
+        0.99, description="Discount of that sum; the reference uses 0.99 whatever gamma is."
+    )
     reward_clip: Annotated[Number, Field(gt=0)] = Field(
-        10.0, description="Normalised rewards are clipped to +- this.")
+        10.0, description="Normalised rewards are clipped to +- this."
+    )
     bootstrap_on_truncation: StrictBool = Field(
-        True, description="At a time limit, bootstrap from the value of the true last observation. "
-        "Procgen does not tell time limits from endings, so there is nothing to bootstrap.")
+        True,
+        description="At a time limit, bootstrap from the value of the true last observation. "
+        "Procgen does not tell time limits from endings, so there is nothing to bootstrap.",
+    )
 
     n_pi: Annotated[Integer, Field(ge=1, le=100_000)] = Field(
-        32, description="[N_pi] Policy iterations per phase.")
+        32, description="[N_pi] Policy iterations per phase."
+    )
     n_epoch_pi: Annotated[Integer, Field(ge=1, le=1000)] = Field(
-        1, description="[E_pi] Policy epochs of an iteration.")
+        1, description="[E_pi] Policy epochs of an iteration."
+    )
     n_epoch_vf: Annotated[Integer, Field(ge=1, le=1000)] = Field(
-        1, description="[E_V] Value epochs; equal to n_epoch_pi: one joint loss and optimiser.")
+        1, description="[E_V] Value epochs; equal to n_epoch_pi: one joint loss and optimiser."
+    )
     nminibatch: Annotated[Integer, Field(ge=1)] = Field(
-        8, description="Minibatches of a policy-phase epoch.")
+        8, description="Minibatches of a policy-phase epoch."
+    )
     n_aux_epochs: Annotated[Integer, Field(ge=0, le=1000)] = Field(
-        6, description="[E_aux] Epochs of an auxiliary phase; 0: no auxiliary phase (PPO).")
+        6, description="[E_aux] Epochs of an auxiliary phase; 0: no auxiliary phase (PPO)."
+    )
     aux_mbsize: Annotated[Integer, Field(ge=1)] = Field(
-        4, description="Segments (one environment x T steps) of an auxiliary minibatch; the paper's "
-        "4 workers make it 16. With minibatch_unit step: T x this many rows.")
+        4,
+        description="Segments (an environment's T steps) of an auxiliary minibatch; the paper's "
+        "4 workers make it 16. With minibatch_unit step: T x this many rows.",
+    )
     beta_clone: Annotated[Number, Field(ge=0)] = Field(
-        1.0, description="[beta_clone] Weight of KL(old policy, policy) in the auxiliary phase.")
+        1.0, description="[beta_clone] Weight of KL(old policy, policy) in the auxiliary phase."
+    )
     vf_true_weight: Annotated[Number, Field(ge=0)] = Field(
-        1.0, description="Weight of the true value head's loss in the auxiliary phase.")
+        1.0, description="Weight of the true value head's loss in the auxiliary phase."
+    )
     minibatch_unit: Literal["segment", "step"] = Field(
-        "segment", description="What minibatches are drawn from: whole segments or single steps.")
+        "segment", description="What minibatches are drawn from: whole segments or single steps."
+    )
     aux_slice_s: Annotated[Number, Field(gt=0)] = Field(
-        30.0, description="Seconds after which a training iteration inside an auxiliary phase ends "
-        "(at a minibatch). Changes how often is reported, no number of the training.")
+        30.0,
+        description="Seconds after which a training iteration inside an auxiliary phase ends "
+        "(at a minibatch). Changes how often is reported, no number of the training.",
+    )
 
     micro_batch_size: Annotated[Integer, Field(ge=1)] | Auto = Field(
-        "auto", description="Rows per forward and backward pass; gradients accumulate to the same "
-        "update. auto: 64 for images on a CPU, 4096 on a GPU, whole minibatches for vectors.")
+        "auto",
+        description="Rows per forward and backward pass; gradients accumulate to the same "
+        "update. auto: 64 for images on a CPU, 4096 on a GPU, whole minibatches for vectors.",
+    )
     learner_threads: Annotated[Integer, Field(ge=1, le=1024)] | Auto = Field(
-        "auto", description="CPU threads of the learner. auto: the CPUs that the run reserved, for "
-        "workers idle while the learner works.")
+        "auto",
+        description="CPU threads of the learner. auto: the CPUs that the run reserved, for "
+        "workers idle while the learner works.",
+    )
 
 
 DEFAULTS: dict[str, Any] = {name: f.default for name, f in PPGSettings.model_fields.items()}

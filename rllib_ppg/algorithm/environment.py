@@ -1,0 +1,47 @@
+"""Algorithm: whether PPG can learn in an environment, found out before anything is started."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rllib_ppg._ray_compat import BaseEnv, EnvContext, MultiAgentEnv, VectorEnv
+from rllib_ppg.algorithm.actions import action_spec
+from rllib_ppg.algorithm.model import check_observation_space
+from rllib_ppg.envs.arrays import ArrayEnv
+from rllib_ppg.errors import UserError
+
+
+def check_environment(env: Any) -> None:
+    """Refuse environments that PPG cannot sample from or learn in.
+
+    Args:
+        env: What an environment creator returned.
+
+    Raises:
+        UserError: Saying what PPG takes instead.
+    """
+    if isinstance(env, MultiAgentEnv):
+        raise UserError(f"{type(env).__name__} has several agents; PPG is for one.")
+    if isinstance(env, BaseEnv) or (isinstance(env, VectorEnv) and not isinstance(env, ArrayEnv)):
+        raise UserError(
+            f"{type(env).__name__} is RLlib's own kind of vectorised environment; PPG takes "
+            "Gymnasium environments, or objects with rllib_ppg.envs.arrays.ArrayEnv's methods."
+        )
+    check_observation_space(env.observation_space)
+    action_spec(env.action_space)
+
+
+def try_environment(creator: Callable[[EnvContext], Any], config: Any) -> None:
+    """Make one environment here, check it and close it.
+
+    RLlib's remote workers hide what went wrong in their constructors, so it is tried first where
+    the message reaches the user.
+
+    Raises:
+        UserError: If PPG cannot learn in it.
+    """
+    context = EnvContext(config.env_config, worker_index=1, num_workers=config.num_env_runners)
+    env = creator(context)
+    try:
+        check_environment(env)
+    finally:
+        env.close()

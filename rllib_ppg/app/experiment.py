@@ -1,0 +1,234 @@
+"""App: experiments, as files and flags describe them, in RLlib's shape `name: {run, env, ...}`.
+
+Only the shape is checked here, without Ray; `checks` then looks at what stands in it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+
+from rllib_ppg.algorithm.settings import Integer, Number
+from rllib_ppg.app.names import did_you_mean
+from rllib_ppg.app.yaml_reader import KeyPath
+from rllib_ppg.errors import UserError
+
+OUTDATED = {
+    "checkpoint_freq": "write checkpoint_config: {checkpoint_frequency: N}",
+    "checkpoint_at_end": "write checkpoint_config: {checkpoint_at_end: true}",
+    "keep_checkpoints_num": "write checkpoint_config: {num_to_keep: N}",
+    "checkpoint_score_attr": "write checkpoint_config: {checkpoint_score_attribute: NAME, "
+    "checkpoint_score_order: max}",
+    "local_dir": "use storage_path, the folder for results",
+    "upload_dir": "use storage_path, which may be a cloud address",
+    "sync_config": "use storage_path, which may be a cloud address",
+    "resources_per_trial": "PPG asks Ray for what it needs; set config: {num_env_runners: N, "
+    "num_gpus: N}",
+    "trial_resources": "set config: {num_env_runners: N, num_gpus: N}",
+    "repeat": "use num_samples",
+    "scheduler_config": "write scheduler: {type: NAME, ...}",
+    "algorithm": "use run",
+    "algo": "use run",
+    "trainable": "use run",
+    "name": "the name stands before the colon: NAME: {run: PPG, ...}",
+    "resume": "use the flag --resume",
+    "verbose": "use the flags -v and -vv",
+    "queue_trials": "use the flag --wait-for-resources",
+    "search_alg": "it is not supported here; use grid_search in config, or Ray Tune in Python",
+    "callbacks": "it stands in config: {callbacks: ...}",
+    "export_formats": "PPG has nothing to export there; its checkpoints hold the weights",
+    "trial_name_creator": "it takes a Python function; use Ray Tune in Python",
+    "trial_dirname_creator": "it takes a Python function; use Ray Tune in Python",
+}
+"""Keys of older or other tools at an experiment's top level, and what to do instead."""
+
+
+class CheckpointKeys(BaseModel):
+    """When checkpoints are written and how many are kept; Ray's `CheckpointConfig`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    checkpoint_frequency: Annotated[Integer, Field(ge=0)] = 0
+    checkpoint_at_end: StrictBool = True
+    num_to_keep: Annotated[Integer, Field(ge=1)] | None = None
+    checkpoint_score_attribute: StrictStr | None = None
+    checkpoint_score_order: Literal["max", "min"] = "max"
+
+
+class ExperimentKeys(BaseModel):
+    """The top-level keys of an experiment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run: StrictStr
+    env: StrictStr | dict[str, Any] | None = None
+    stop: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, Any] = Field(default_factory=dict)
+    num_samples: Annotated[Integer, Field(ge=1, le=100_000)] = 1
+    max_concurrent_trials: Annotated[Integer, Field(ge=1)] | None = None
+    checkpoint_config: CheckpointKeys = Field(default_factory=CheckpointKeys)
+    max_failures: Annotated[Integer, Field(ge=-1)] = 0
+    storage_path: StrictStr | None = None
+    restore: StrictStr | None = None
+    time_budget_s: Annotated[Number, Field(gt=0)] | None = None
+    scheduler: StrictStr | dict[str, Any] | None = None
+    log_to_file: StrictBool = False
+
+
+TOP_LEVEL_KEYS = tuple(ExperimentKeys.model_fields)
+
+
+@dataclass
+class Source:
+    """Where the keys of an experiment came from, for messages.
+
+    Attributes:
+        name: The experiment's name.
+        default: The file, or what to say where none was given.
+        places: `file:line` or the flag, by the key's path.
+    """
+
+    name: str
+    default: str
+    places: dict[KeyPath, str] = field(default_factory=dict)
+
+    def at(self, *path: str) -> str:
+        """`FILE:LINE` or the flag of the key at `path`, or of what it stands in."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.places:
+                return self.places[path[:length]]
+        return self.default
+
+    def message(self, path: KeyPath, problem: str) -> str:
+        """A line that says where, in which experiment, and what."""
+        return f'{self.at(*path)}: experiment "{self.name}": {problem}'
+
+
+@dataclass
+class Experiment:
+    """One experiment with its shape checked.
+
+    Attributes:
+        name: Its name, and that of its results folder.
+        keys: The top-level keys. `config` holds `env` too, and may hold `grid_search` nodes.
+        source: Where the keys came from.
+    """
+
+    name: str
+    keys: ExperimentKeys
+    source: Source
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The algorithm's configuration, `env` included."""
+        return self.keys.config
+
+
+@dataclass
+class RawExperiment:
+    """One experiment as read, before its shape is checked."""
+
+    name: str
+    data: dict[str, Any]
+    source: Source
+
+
+def check_shape(raw: RawExperiment) -> Experiment:
+    """Check the top-level keys of an experiment.
+
+    Raises:
+        UserError: Naming every wrong key with file and line.
+    """
+    source = raw.source
+    if not re.fullmatch(r"[^/\\\x00-\x1f]+", raw.name) or raw.name in (".", ".."):
+        raise UserError(
+            source.message((), "its name becomes a folder's; use letters, digits, - and _.")
+        )
+    problems = [*_key_problems(raw), *_node_problems(raw.data, (), source)]
+    if problems:
+        raise UserError("\n".join(problems))
+    try:
+        keys = ExperimentKeys(**raw.data)
+    except ValidationError as error:
+        raise UserError(_describe(error, source)) from None
+    _move_env(keys, source)
+    return Experiment(raw.name, keys, source)
+
+
+def _key_problems(raw: RawExperiment) -> Iterator[str]:
+    data, source = raw.data, raw.source
+    if data.get("run") is None:
+        hint = "name the algorithm, for example run: PPG"
+        yield source.message((), f'"run" is missing; {hint}.')
+    for name in data:
+        if name in OUTDATED:
+            yield source.message((name,), f'unknown key "{name}": {OUTDATED[name]}.')
+        elif name not in TOP_LEVEL_KEYS:
+            hint = did_you_mean(name, TOP_LEVEL_KEYS)
+            hint = hint or f" Keys of the algorithm stand in config. Allowed: {_listed()}."
+            yield source.message((name,), f'unknown key "{name}".{hint}')
+    checkpoint = data.get("checkpoint_config")
+    for name in checkpoint if isinstance(checkpoint, Mapping) else ():
+        if name not in CheckpointKeys.model_fields:
+            hint = OUTDATED.get(name) or did_you_mean(name, CheckpointKeys.model_fields).strip()
+            hint = hint or f"Allowed: {', '.join(CheckpointKeys.model_fields)}."
+            path = ("checkpoint_config", name)
+            yield source.message(path, f'unknown key "checkpoint_config.{name}". {hint}')
+
+
+def _listed() -> str:
+    return ", ".join(TOP_LEVEL_KEYS)
+
+
+def _node_problems(value: Any, path: KeyPath, source: Source) -> Iterator[str]:
+    """Refuse `eval` nodes, which Tune would run as Python, and grids where they cannot stand."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _node_problems(item, path, source)
+    if not isinstance(value, Mapping):
+        return
+    where = ".".join(path)
+    if set(value) == {"eval"}:
+        yield source.message(path, f"{where}: {{eval: ...}} is Python code, which is never run.")
+    if "grid_search" in value:
+        yield from _grid_problems(value, path, source)
+    for name, item in value.items():
+        yield from _node_problems(item, (*path, name), source)
+
+
+def _grid_problems(node: Mapping[str, Any], path: KeyPath, source: Source) -> Iterator[str]:
+    where = ".".join(path)
+    if path[:1] not in (("config",), ("env",)) or path == ("config",):
+        yield source.message(path, f"{where or 'here'}: grid_search can only stand in config.")
+    elif len(node) > 1 or not isinstance(node["grid_search"], list) or not node["grid_search"]:
+        yield source.message(path, f"{where}: write {{grid_search: [value, value, ...]}}.")
+
+
+def _move_env(keys: ExperimentKeys, source: Source) -> None:
+    """Put `env` where Tune wants it: into `config`."""
+    inner = keys.config.get("env")
+    if keys.env is not None and inner is not None and inner != keys.env:
+        problem = f"env is {keys.env!r} here and {inner!r} in config; keep one."
+        raise UserError(source.message(("env",), problem))
+    if keys.env is None:
+        return
+    keys.config = {"env": keys.env, **keys.config}
+    source.places.setdefault(("config", "env"), source.at("env"))
+
+
+def _describe(error: ValidationError, source: Source) -> str:
+    """One line for each wrong key: where, which, what was given, what is allowed."""
+    lines: dict[tuple[KeyPath, str], list[str]] = {}
+    for item in error.errors(include_url=False):
+        known = 2 if item["loc"][0] == "checkpoint_config" else 1
+        path = tuple(str(part) for part in item["loc"][:known])
+        reason = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        reason = reason.replace("a valid dictionary", "a mapping such as {key: value}")
+        reason = reason.replace("a valid string", "text").replace("a valid boolean", "true or false")
+        lines.setdefault((path, repr(item["input"])[:80]), []).append(reason)
+    return "\n".join(
+        source.message(path, f"{'.'.join(path)}={given}: {' or '.join(dict.fromkeys(why))}.")
+        for (path, given), why in lines.items()
+    )

@@ -1,0 +1,71 @@
+"""App: the variants that `{grid_search: [...]}` nodes make of a configuration."""
+
+import itertools
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+from rllib_ppg.app.yaml_reader import KeyPath
+
+MAX_CHECKED = 500
+"""Grids with more variants than this are checked one axis at a time."""
+
+
+def is_grid(value: Any) -> bool:
+    """Whether a value is a `{grid_search: [...]}` node."""
+    return isinstance(value, dict) and set(value) == {"grid_search"}
+
+
+def axes(config: dict[str, Any]) -> dict[KeyPath, list[Any]]:
+    """The grid nodes of a configuration: their paths and values."""
+    return dict(_axes(config, ()))
+
+
+def _axes(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, list[Any]]]:
+    if is_grid(value):
+        yield path, value["grid_search"]
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _axes(item, (*path, name))
+
+
+def variants(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every combination of the grid's values; one axis at a time where there are too many.
+
+    Args:
+        config: A configuration with any number of grid nodes.
+
+    Returns:
+        Configurations without grid nodes; at least one.
+    """
+    grid = axes(config)
+    return [filled(config, choice) for choice in _choices(grid)]
+
+
+def _choices(grid: dict[KeyPath, list[Any]]) -> Iterator[dict[KeyPath, Any]]:
+    if count(grid) <= MAX_CHECKED:
+        for values in itertools.product(*grid.values()):
+            yield dict(zip(grid, values, strict=True))
+        return
+    first = {path: values[0] for path, values in grid.items()}
+    for path, values in grid.items():
+        yield from ({**first, path: value} for value in values)
+
+
+def count(grid: dict[KeyPath, list[Any]]) -> int:
+    """Number of combinations of a grid."""
+    total = 1
+    for values in grid.values():
+        total *= len(values)
+    return total
+
+
+def filled(config: dict[str, Any], choice: dict[KeyPath, Any]) -> dict[str, Any]:
+    """A copy of a configuration with values put in place of its grid nodes."""
+    copy = deepcopy(config)
+    for path, value in choice.items():
+        node = copy
+        for name in path[:-1]:
+            node = node[name]
+        node[path[-1]] = value
+    return copy
