@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
-from rllib_ppg.app.yaml_reader import KeyPath
+NodePath = tuple[str | int, ...]
 
 MAX_CHECKED = 500
-"""Grids with more variants than this are checked one axis at a time."""
+"""Grids with more variants than this are looked at one axis at a time."""
 
 
 def is_grid(value: Any) -> bool:
@@ -16,33 +16,40 @@ def is_grid(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == {"grid_search"}
 
 
-def axes(config: dict[str, Any]) -> dict[KeyPath, list[Any]]:
+def axes(config: dict[str, Any]) -> dict[NodePath, list[Any]]:
     """The grid nodes of a configuration: their paths and values."""
     return dict(_axes(config, ()))
 
 
-def _axes(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, list[Any]]]:
+def _axes(value: Any, path: NodePath) -> Iterator[tuple[NodePath, list[Any]]]:
     if is_grid(value):
         yield path, value["grid_search"]
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from _axes(item, (*path, name))
+        return
+    items: Iterator[tuple[str | int, Any]] = iter(())
+    if isinstance(value, dict):
+        items = iter(value.items())
+    elif isinstance(value, list):
+        items = iter(enumerate(value))
+    for name, item in items:
+        yield from _axes(item, (*path, name))
 
 
 def variants(config: dict[str, Any]) -> list[dict[str, Any]]:
     """Every combination of the grid's values; one axis at a time where there are too many.
 
     Args:
-        config: A configuration with any number of grid nodes.
+        config: A configuration with any number of grid nodes, also within others' values.
 
     Returns:
         Configurations without grid nodes; at least one.
     """
     grid = axes(config)
-    return [filled(config, choice) for choice in _choices(grid)]
+    if not grid:
+        return [config]
+    return [leaf for choice in _choices(grid) for leaf in variants(_filled(config, choice))]
 
 
-def _choices(grid: dict[KeyPath, list[Any]]) -> Iterator[dict[KeyPath, Any]]:
+def _choices(grid: dict[NodePath, list[Any]]) -> Iterator[dict[NodePath, Any]]:
     if count(grid) <= MAX_CHECKED:
         for values in itertools.product(*grid.values()):
             yield dict(zip(grid, values, strict=True))
@@ -52,7 +59,7 @@ def _choices(grid: dict[KeyPath, list[Any]]) -> Iterator[dict[KeyPath, Any]]:
         yield from ({**first, path: value} for value in values)
 
 
-def count(grid: dict[KeyPath, list[Any]]) -> int:
+def count(grid: dict[NodePath, list[Any]]) -> int:
     """Number of combinations of a grid."""
     total = 1
     for values in grid.values():
@@ -60,12 +67,12 @@ def count(grid: dict[KeyPath, list[Any]]) -> int:
     return total
 
 
-def filled(config: dict[str, Any], choice: dict[KeyPath, Any]) -> dict[str, Any]:
+def _filled(config: dict[str, Any], choice: dict[NodePath, Any]) -> dict[str, Any]:
     """A copy of a configuration with values put in place of its grid nodes."""
     copy = deepcopy(config)
     for path, value in choice.items():
-        node = copy
+        node: Any = copy
         for name in path[:-1]:
             node = node[name]
-        node[path[-1]] = value
+        node[path[-1]] = deepcopy(value)
     return copy

@@ -1,0 +1,152 @@
+"""App: the command `rllib` (also `rllib-ppg` and `python -m rllib_ppg`).
+
+Nothing heavy is imported here, so that `--help` answers at once.
+"""
+
+import os
+import sys
+from typing import Any, NoReturn
+
+import typer
+
+from rllib_ppg._version import __version__
+from rllib_ppg.app import flags
+from rllib_ppg.app.names import nearest
+from rllib_ppg.errors import UserError
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+# The parser's own errors; where it stands differs between releases of typer.
+_ParserError: type[Exception] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="rllib",
+    help="Train reinforcement-learning agents with Phasic Policy Gradient (PPG) on Ray RLlib.",
+    epilog="`rllib COMMAND --help` explains a command; `rllib --version` shows the version.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+  rllib train -f experiments/ppg_procgen.yaml
+
+  rllib train -f experiments/ppg_procgen.yaml --dry-run
+
+  rllib train -f experiments/ppg_procgen.yaml --set env_config.env_name=bigfish --seed 1
+
+  rllib train --run PPG --env CartPole-v1 --stop '{"timesteps_total": 100000}'
+
+Flags override the file. Exit codes: 0 done, 1 a trial failed, 2 wrong usage, 130 interrupted
+(after a checkpoint).
+"""
+
+
+@app.callback()
+def _rllib() -> None:
+    pass
+
+
+@app.command(epilog=_EXAMPLES)
+def train(
+    ctx: typer.Context,
+    words: flags.Words = None,
+    files: flags.Files = None,
+    run: flags.Run = None,
+    env: flags.Env = None,
+    imports: flags.From = None,
+    config: flags.Config = None,
+    settings: flags.Set = None,
+    stop: flags.Stop = None,
+    seed: flags.Seed = None,
+    framework: flags.Framework = None,
+    num_samples: flags.NumSamples = None,
+    scheduler: flags.Scheduler = None,
+    scheduler_config: flags.SchedulerConfig = None,
+    experiment_name: flags.ExperimentName = None,
+    storage_path: flags.StoragePath = None,
+    checkpoint_freq: flags.CheckpointFreq = None,
+    checkpoint_at_end: flags.CheckpointAtEnd = None,
+    keep_checkpoints_num: flags.KeepCheckpoints = None,
+    checkpoint_score_attr: flags.CheckpointScore = None,
+    restore: flags.Restore = None,
+    resume: flags.Resume = False,
+    max_failures: flags.MaxFailures = None,
+    ray_address: flags.RayAddress = None,
+    ray_num_cpus: flags.RayNumCpus = None,
+    ray_num_gpus: flags.RayNumGpus = None,
+    ray_object_store_memory: flags.RayObjectStore = None,
+    wait_for_resources: flags.WaitForResources = False,
+    dry_run: flags.DryRun = False,
+    progress: flags.Progress = True,
+    info: flags.Info = False,
+    debug: flags.Debug = False,
+) -> int:
+    """Train the experiments of a file, or one given by flags."""
+    from rllib_ppg.app.train import run_train
+
+    return run_train(flags.TrainFlags(**ctx.params))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: The words after the command; those of the process unless given.
+
+    Returns:
+        0 done, 1 a trial failed, 2 wrong usage, 130 interrupted.
+    """
+    # Not an option of `app`: typer would load pydantic for it and `train --help` would be slow.
+    if (sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        print(f"rllib-ppg {__version__}")
+        return 0
+    try:
+        result: Any = app(arguments, standalone_mode=False, prog_name="rllib")
+    except UserError as error:
+        return _complain(str(error))
+    except _ParserError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help has been shown
+            return USAGE_ERROR
+        return _complain(_parser_message(error))
+    except (KeyboardInterrupt, typer.Abort):
+        print("\nInterrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output is gone, as in `rllib --help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str) -> int:
+    red, plain = ("\x1b[31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
+    print(f"{red}Error:{plain} {message}", file=sys.stderr)
+    return USAGE_ERROR
+
+
+def _parser_message(error: Any) -> str:
+    """The parser's message, with the new way for a flag of an older command."""
+    option = getattr(error, "option_name", None)
+    if option in flags.REMOVED:
+        return f"{option} is not a flag any more: {flags.REMOVED[option]}."
+    message = str(error.format_message()).replace("Input should be", "must be")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "rllib"
+    if context is not None and "No such command" in message:
+        names = context.command.list_commands(context)
+        found = nearest(str(message.split("'")[1]), names) if "'" in message else None
+        message = message.split(".")[0] + (f". Did you mean '{found}'?" if found else ".")
+    return f"{message}\nSee {command} --help."
+
+
+def _exit() -> NoReturn:
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    _exit()
