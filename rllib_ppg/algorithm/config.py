@@ -102,8 +102,6 @@ class PPGConfig(AlgorithmConfig):
             UserError: Naming every unknown, outdated or unused key, or a bad value.
         """
         config = check_keys(config_dict)
-        if "lambda" in config:
-            config.setdefault("lambda_", config.pop("lambda"))
         own = {name: config.pop(name) for name in list(config) if name in own_keys()}
         for name, value in check_settings(own).items():
             setattr(self, name, value)

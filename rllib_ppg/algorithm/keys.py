@@ -82,7 +82,7 @@ HONOURED = {
     "explore", "export_native_model_files", "extra_python_environs_for_driver",
     "extra_python_environs_for_worker", "framework", "framework_str",
     "keep_per_episode_custom_metrics",
-    "lambda", "local_gpu_idx", "log_level", "log_sys_usage", "logger_config", "logger_creator",
+    "local_gpu_idx", "log_level", "log_sys_usage", "logger_config", "logger_creator",
     "logger_type", "max_num_env_runner_restarts", "metrics_episode_collection_timeout_s",
     "metrics_num_episodes_for_smoothing", "min_sample_timesteps_per_iteration",
     "min_time_s_per_iteration", "min_train_timesteps_per_iteration", "model",
@@ -120,12 +120,15 @@ def check_keys(config: Mapping[str, Any]) -> dict[str, Any]:
         config: Configuration keys as a user, Tune or a checkpoint gives them.
 
     Returns:
-        The same keys, number strings such as `"5e-4"` turned into numbers where RLlib's key is one.
+        The same keys (`lambda` as `lambda_`), number strings such as `"5e-4"` turned into numbers
+        where RLlib's key is one.
 
     Raises:
         UserError: Naming all refused keys, each with what to do.
     """
-    parsed = {name: _parse_rllib_number(name, value) for name, value in config.items()}
+    # Ray writes `lambda_` without the underscore, as a user may.
+    named = {"lambda_" if name == "lambda" else name: value for name, value in config.items()}
+    parsed = {name: _parse_rllib_number(name, value) for name, value in named.items()}
     problems = [p for name, value in parsed.items() if (p := key_problem(name, value))]
     if problems:
         raise UserError("\n".join(problems))
@@ -167,7 +170,7 @@ def _is_default(name: str, value: Any) -> bool:
 def _same(a: Any, b: Any) -> bool:
     try:
         return a is b or bool(a == b)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):  # RLlib's PolicySpec compares with its like only
         return False
 
 
@@ -215,6 +218,8 @@ def check_model_keys(model: Mapping[str, Any]) -> None:
     problems = []
     for name, value in model.items():
         if name in allowed or (name in MODEL_DEFAULTS and _same(value, MODEL_DEFAULTS[name])):
+            continue
+        if name in MODEL_DEFAULTS and name.startswith("_"):  # RLlib's copies of its own switches
             continue
         if name in RECURRENT:
             problems.append(f'Config key "model.{name}": PPG has no recurrent networks; remove it.')

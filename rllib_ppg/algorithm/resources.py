@@ -1,7 +1,8 @@
 """Algorithm: what machine or cluster there is, and how `auto` resource keys are resolved."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,31 @@ def divisors(number: int) -> list[int]:
     return sorted({*small, *(number // d for d in small)})
 
 
+_assumed: dict[str, float] = {}
+
+
+@contextmanager
+def assume(cpus: float | None, gpus: float | None) -> Iterator[None]:
+    """Context in which `available` answers with these numbers (None: this machine's).
+
+    For a configuration that is checked before its Ray is started.
+    """
+    before = dict(_assumed)
+    _assumed["CPU"] = float(machine_cpus() if cpus is None else cpus)
+    _assumed["GPU"] = float(machine_gpus() if gpus is None else gpus)
+    try:
+        yield
+    finally:
+        _assumed.clear()
+        _assumed.update(before)
+
+
 def available() -> dict[str, float]:
     """CPUs and GPUs of the Ray cluster that this process is connected to, else of this machine."""
     import ray
 
+    if _assumed:
+        return dict(_assumed)
     if ray.is_initialized():
         total = ray.cluster_resources()
         return {"CPU": total.get("CPU", 0.0), "GPU": total.get("GPU", 0.0)}

@@ -54,6 +54,14 @@ Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=Fal
 Integer = Annotated[int, BeforeValidator(parse_integer)]
 
 
+def check_pairs(schedule: Any) -> Any:
+    """Refuse what is no list of pairs, with one message for all its forms."""
+    pairs = schedule if isinstance(schedule, list | tuple) else [None]
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise ValueError("must be a list of [env steps, value] pairs")
+    return schedule
+
+
 def check_schedule(schedule: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """Refuse a schedule that is empty, runs backwards or turns negative."""
     steps = [step for step, _ in schedule]
@@ -64,7 +72,9 @@ def check_schedule(schedule: list[tuple[int, float]]) -> list[tuple[int, float]]
     return schedule
 
 
-Schedule = Annotated[list[tuple[Integer, Number]], AfterValidator(check_schedule)]
+Schedule = Annotated[
+    list[tuple[Integer, Number]], BeforeValidator(check_pairs), AfterValidator(check_schedule)
+]
 Auto = Literal["auto"]
 
 

@@ -1,0 +1,244 @@
+"""App: what stands in an experiment, checked before anything is started.
+
+PPG's configuration is checked in full, every variant of a grid; another algorithm of RLlib's is
+only looked up, and run as it is.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rllib_ppg._ray_compat import RLLIB_ALGORITHMS
+from rllib_ppg.algorithm import resources
+from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.model import MODELS, observation_layout
+from rllib_ppg.algorithm.registration import register
+from rllib_ppg.app import environments
+from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.app.names import did_you_mean
+from rllib_ppg.app.result_keys import flat_stop, key_problem, stop_value
+from rllib_ppg.app.variants import axes, variants
+from rllib_ppg.app.yaml_reader import KeyPath
+from rllib_ppg.errors import UserError
+
+
+@dataclass
+class Checked:
+    """An experiment that can be run.
+
+    Attributes:
+        experiment: The experiment; `stop` is flat and holds numbers.
+        variants: Its configurations, one for each choice of the grid.
+        configs: PPG's configuration objects of the same, `auto` resolved; none for others.
+    """
+
+    experiment: Experiment
+    variants: list[dict[str, Any]]
+    configs: list[PPGConfig]
+
+    @property
+    def is_ppg(self) -> bool:
+        """Whether the algorithm is PPG."""
+        return self.experiment.keys.run == "PPG"
+
+
+def check(experiment: Experiment) -> Checked:
+    """Check an experiment's algorithm, environment, configuration and stop keys.
+
+    Raises:
+        UserError: Naming everything that is wrong, with file and line.
+    """
+    register()
+    problems = [*_algorithm_problems(experiment), *_stop_problems(experiment)]
+    problems += [*_score_problems(experiment), *_restore_problems(experiment)]
+    found = variants(experiment.config)
+    configs: list[PPGConfig] = []
+    if experiment.keys.run == "PPG":
+        for variant in found:
+            try:
+                configs.append(check_ppg(variant))
+            except UserError as error:
+                problems += located(str(error), experiment)
+    elif not problems:
+        problems += _env_problems(experiment, found)
+    if problems:
+        raise UserError("\n".join(dict.fromkeys(problems)))
+    return Checked(experiment, found, configs)
+
+
+def check_ppg(variant: dict[str, Any]) -> PPGConfig:
+    """Check one configuration of PPG and resolve its `auto` keys.
+
+    Raises:
+        UserError: With what was given, what is allowed, and what to do.
+    """
+    if variant.get("env") is None:
+        raise UserError("env is missing; name the environment, for example env: procgen.")
+    environments.find_creator(variant["env"])
+    try:
+        config = PPGConfig().update_from_dict(variant)
+        config.validate()
+    except UserError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"The configuration is refused by RLlib: {reason}") from error
+    _check_model_name(config)
+    observation_space(config)
+    return config
+
+
+def store_bytes(config: PPGConfig) -> int:
+    """Bytes of the frame store of a checked configuration."""
+    return config.store_bytes(*observation_layout(observation_space(config)))
+
+
+def check_memory(checked: Checked) -> None:
+    """Refuse a frame store that is larger than this machine's memory.
+
+    Raises:
+        UserError: With both sizes.
+    """
+    for config in checked.configs:
+        limit = resources.machine_memory()
+        try:
+            resources.check_memory(store_bytes(config), limit, "this machine")
+        except UserError as error:
+            message = checked.experiment.source.message(("config",), str(error))
+            raise UserError(message) from None
+
+
+def observation_space(config: PPGConfig) -> Any:
+    """Observation space of a configuration's environment; made once for equal settings."""
+    text = json.dumps(config.env_config, sort_keys=True, default=repr)
+    return _cached_space(config.env, text, _Hidden(dict(config.env_config)))
+
+
+class _Hidden:
+    """Carries a value past a cache, which looks at the other arguments only."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hidden)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@cache
+def _cached_space(name: Any, _text: str, env_config: _Hidden) -> Any:
+    return environments.observation_space(name, env_config.value)
+
+
+def _check_model_name(config: PPGConfig) -> None:
+    name = config.model.get("custom_model")
+    if not isinstance(name, str) or name in MODELS:
+        return
+    from ray.tune.registry import RLLIB_MODEL, _global_registry
+
+    if not _global_registry.contains(RLLIB_MODEL, name):
+        raise UserError(
+            f'model.custom_model="{name}" is not registered.{did_you_mean(name, MODELS)} Use '
+            f"{' or '.join(MODELS)}, or one that a module given with --from registers."
+        )
+
+
+def algorithm_names() -> list[str]:
+    """PPG and RLlib's own algorithms."""
+    return ["PPG", *RLLIB_ALGORITHMS]
+
+
+def _algorithm_problems(experiment: Experiment) -> Iterator[str]:
+    from ray.tune.registry import _has_trainable
+
+    name = experiment.keys.run
+    if name not in algorithm_names() and not _has_trainable(name):
+        hint = did_you_mean(name, algorithm_names(), 0.4)
+        problem = f'unknown algorithm "{name}".{hint} Known: {", ".join(algorithm_names())}.'
+        yield experiment.source.message(("run",), problem)
+
+
+def _env_problems(experiment: Experiment, found: list[dict[str, Any]]) -> Iterator[str]:
+    for env in dict.fromkeys(repr(variant.get("env")) for variant in found):
+        name = next(v["env"] for v in found if repr(v.get("env")) == env) if env != "None" else None
+        try:
+            if name is not None:
+                environments.find_creator(name)
+        except UserError as error:
+            yield experiment.source.message(("config", "env"), str(error))
+
+
+def _stop_problems(experiment: Experiment) -> Iterator[str]:
+    stop = {}
+    for name, value in flat_stop(experiment.keys.stop):
+        path = ("stop", *([name] if name in experiment.keys.stop else name.split("/")))
+        problem = key_problem(name) if experiment.keys.run == "PPG" else None
+        try:
+            stop[name] = stop_value(value)
+        except ValueError as error:
+            problem = f"stop: {name}={value!r} {error}"
+        if problem:
+            yield experiment.source.message(path, _sentence(problem))
+    experiment.keys.stop = stop
+
+
+def _score_problems(experiment: Experiment) -> Iterator[str]:
+    name = experiment.keys.checkpoint_config.checkpoint_score_attribute
+    problem = key_problem(name) if name and experiment.keys.run == "PPG" else None
+    if problem:
+        path = ("checkpoint_config", "checkpoint_score_attribute")
+        yield experiment.source.message(path, _sentence(f"checkpoint_score_attribute: {problem}"))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith("?") else f"{text}."
+
+
+def _restore_problems(experiment: Experiment) -> Iterator[str]:
+    name = experiment.keys.restore
+    if name is None or "://" in name:
+        return
+    folder = Path(name).expanduser()
+    if (folder / "algorithm_state.pkl").is_file() or (folder / "rllib_checkpoint.json").is_file():
+        experiment.keys.restore = str(folder.resolve())
+        return
+    inside = sorted(folder.glob("**/checkpoint_*/rllib_checkpoint.json")) if folder.is_dir() else []
+    hint = f" Did you mean {inside[-1].parent}?" if inside else ""
+    yield experiment.source.message(("restore",), f"restore: {name} is no checkpoint folder.{hint}")
+
+
+def located(message: str, experiment: Experiment) -> list[str]:
+    """The lines of a message about the configuration, each with where its key stands."""
+    lines = [line for line in message.splitlines() if line.strip()]
+    return [experiment.source.message(_mentioned(line, experiment.config), line) for line in lines]
+
+
+def _mentioned(line: str, config: dict[str, Any]) -> KeyPath:
+    """Path of the configuration key that a message is about: the deepest, then the first, named."""
+    best: KeyPath = ("config",)
+    for word in re.findall(r"[A-Za-z_][\w.]*", line):
+        for path in _paths(tuple(word.strip(".").split(".")), config):
+            if len(path) > len(best):
+                best = path
+    return best
+
+
+def _paths(word: KeyPath, config: dict[str, Any]) -> Iterator[KeyPath]:
+    for parent in ((), ("env_config",), ("model",), ("model", "custom_model_config")):
+        node: Any = config
+        path = (*parent, *word)
+        for name in path:
+            node = node.get(name) if isinstance(node, dict) and name in node else None
+            if node is None:
+                break
+        else:
+            yield ("config", *path)
+
+
+__all__ = ["Checked", "axes", "check", "check_memory", "check_ppg", "located", "store_bytes"]

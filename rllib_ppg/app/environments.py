@@ -1,0 +1,146 @@
+"""App: environments by name: whether there is one, what it looks like, and many of it as arrays."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from rllib_ppg._ray_compat import EnvContext
+from rllib_ppg.algorithm.environment import check_environment
+from rllib_ppg.app.names import did_you_mean
+from rllib_ppg.envs.arrays import ArrayEnv, GymnasiumArrayEnv
+from rllib_ppg.envs.procgen import ProcgenVectorEnv, derive_rand_seed, parse_options
+from rllib_ppg.errors import UserError
+
+Creator = Callable[[EnvContext], Any]
+
+
+def find_creator(name: Any) -> Creator:
+    """The function that makes the environment of this name.
+
+    Args:
+        name: `procgen`, a name registered with Ray, a Gymnasium id, a dotted path to a class, or
+            such a class.
+
+    Raises:
+        UserError: If there is none, with the nearest name.
+    """
+    if isinstance(name, type):
+        return name
+    if not isinstance(name, str):
+        raise UserError(f"env={name!r}: must be an environment's name.")
+    registered = _registered(name)
+    if registered is not None:
+        return registered
+    if _is_gymnasium_id(name):
+        return lambda context: gym.make(name, **context)
+    if "." in name and "/" not in name and ":" not in name:
+        return _imported(name)
+    names = ["procgen", *registered_names(), *gym.registry]
+    raise UserError(
+        f'Unknown environment "{name}".{did_you_mean(name, names)} It may be procgen, a Gymnasium '
+        "id such as CartPole-v1, a class's path package.module.Class, or a name that a module "
+        "given with --from registers with Ray."
+    )
+
+
+def _registered(name: str) -> Creator | None:
+    from ray.tune.registry import ENV_CREATOR, _global_registry
+
+    if not _global_registry.contains(ENV_CREATOR, name):
+        return None
+    creator: Creator = _global_registry.get(ENV_CREATOR, name)
+    return creator
+
+
+def registered_names() -> list[str]:
+    """Environments registered with Ray in this process."""
+    from ray.tune.registry import ENV_CREATOR, _global_registry
+
+    keys = {*_global_registry._to_flush, *_global_registry._registered}
+    return sorted(name for category, name in keys if category == ENV_CREATOR)
+
+
+def _is_gymnasium_id(name: str) -> bool:
+    """Whether Gymnasium knows an id; one of the form `module:id` imports the module."""
+    try:
+        gym.spec(name)
+    except ImportError as error:
+        raise UserError(f'Environment "{name}": its module cannot be imported: {error}.') from None
+    except gym.error.Error:
+        return False
+    return True
+
+
+def _imported(path: str) -> Creator:
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f'Environment "{path}" cannot be imported: {error}.') from None
+    if not isinstance(found, type):
+        raise UserError(f'Environment "{path}" is not a class.')
+    # RLlib calls a class given by its path with the keys of env_config.
+    return lambda context: found(**context)
+
+
+def observation_space(name: Any, env_config: Mapping[str, Any]) -> gym.Space[Any]:
+    """Observation space of an environment in which PPG can learn.
+
+    Anything but Procgen is made for it, once, and closed.
+
+    Raises:
+        UserError: If it cannot be made (with the environment's own error), or PPG cannot use it.
+    """
+    if name == "procgen":
+        shape = (64, 64, 3 * parse_options(env_config).frame_stack)
+        return gym.spaces.Box(0, 255, shape, np.uint8)
+    env = _make(find_creator(name), name, EnvContext(deepcopy(dict(env_config)), worker_index=0))
+    try:
+        check_environment(env)
+        space: gym.Space[Any] = env.observation_space
+        return space
+    finally:
+        env.close()
+
+
+def _make(creator: Creator, name: Any, context: EnvContext) -> Any:
+    try:
+        return creator(context)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f'Environment "{name}" cannot be made: {reason}') from error
+
+
+def make_array_env(
+    name: Any, env_config: Mapping[str, Any], num_envs: int, seed: int
+) -> ArrayEnv:
+    """Make `num_envs` environments that step together.
+
+    Args:
+        name: As for `find_creator`.
+        env_config: Its configuration.
+        num_envs: N.
+        seed: The same seed makes the same episodes begin, whoever plays.
+
+    Raises:
+        UserError: If it cannot be made.
+    """
+    if name == "procgen":
+        return ProcgenVectorEnv(env_config, num_envs, rand_seed=derive_rand_seed(seed))
+    creator = find_creator(name)
+    envs = []
+    for index in range(num_envs):
+        context = EnvContext(deepcopy(dict(env_config)), worker_index=0, vector_index=index)
+        context.num_envs, context.seed = num_envs, seed
+        env = _make(creator, name, context)
+        if isinstance(env, ArrayEnv):
+            return env
+        envs.append(env)
+    seeds = np.random.SeedSequence(seed).generate_state(num_envs)
+    return GymnasiumArrayEnv(envs, [int(word >> 1) for word in seeds])

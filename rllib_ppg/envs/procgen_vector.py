@@ -1,0 +1,230 @@
+"""Envs: many games of Procgen in one object, behind RLlib's VectorEnv and as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from rllib_ppg._ray_compat import VectorEnv
+from rllib_ppg.envs.arrays import Transition
+from rllib_ppg.envs.frame_stack import FrameStack
+from rllib_ppg.envs.procgen_library import import_procgen
+from rllib_ppg.envs.procgen_options import ProcgenOptions, parse_options
+from rllib_ppg.errors import UserError
+
+# Procgen's action that ends the episode of a game, whatever happens in it (procgen/src/game.cpp).
+FORCE_RESET = -1
+MAX_NUM_ENVS = 65536
+
+
+def derive_rand_seed(*entropy: int) -> int:
+    """Mix numbers into a seed for Procgen, in [0, 2^31).
+
+    Args:
+        entropy: What makes this seed different from others, such as the user's seed and the
+            worker's index.
+    """
+    words = np.random.SeedSequence([number & (2**64 - 1) for number in entropy])
+    return int(words.generate_state(1)[0] >> 1)
+
+
+class ProcgenVectorEnv(VectorEnv):
+    """N games of Procgen, stepped by one call into the library.
+
+    It is RLlib's `VectorEnv` (for RLlib's own sampler: lists, one reset at a time) and an
+    `ArrayEnv` (for ours: whole arrays). Every game draws its levels from its own generator; the
+    same seed and the same actions give the same run. An episode always ends as terminated:
+    Procgen does not tell its time-outs from other ends. Rewards are the game's own.
+
+    Args:
+        options: The options, or an `env_config` to be checked.
+        num_envs: N, at least 1.
+        rand_seed: Seed for the choice of levels in [0, 2^31); None takes the options' own, and
+            fresh entropy where that is None too.
+        render: Draw large pictures for `render` on every step, which is slow.
+
+    Raises:
+        UserError: An option or the number of games is not allowed.
+    """
+
+    def __init__(
+        self,
+        options: ProcgenOptions | Mapping[str, Any],
+        num_envs: int,
+        *,
+        rand_seed: int | None = None,
+        render: bool = False,
+    ) -> None:
+        if not 1 <= num_envs <= MAX_NUM_ENVS:
+            raise UserError(f"{num_envs} Procgen games asked for; give 1 to {MAX_NUM_ENVS}.")
+        self.options = options if isinstance(options, ProcgenOptions) else parse_options(options)
+        self._render_mode = "rgb_array" if render else None
+        self._make_games(num_envs, self.options.rand_seed if rand_seed is None else rand_seed)
+        image = self._games.ob_space["rgb"].shape
+        shape = (*image[:-1], image[-1] * self.options.frame_stack)
+        super().__init__(
+            observation_space=gymnasium.spaces.Box(0, 255, shape, np.uint8),
+            action_space=gymnasium.spaces.Discrete(self._games.ac_space.eltype.n),
+            num_envs=num_envs,
+        )
+
+    def reset(self) -> np.ndarray:
+        """Begin an episode in every game.
+
+        Games that stand at the first frame of an episode are left as they are, if all do (so the
+        first call plays the first levels); otherwise every game goes on to its next level.
+
+        Returns:
+            Observations uint8 (N, H, W, k * C) with k stacked frames.
+        """
+        # More than once only with sequential levels, where a solved level does not end the episode.
+        while not self._firsts.all():
+            self._games.act(np.full(self.num_envs, FORCE_RESET))
+            self._read()
+        return self._obs
+
+    def observe(self) -> np.ndarray:
+        """Return the current observations without stepping, uint8 (N, H, W, k * C)."""
+        return self._obs
+
+    def step(self, actions: np.ndarray) -> Transition:
+        """Step every game; an ended one shows the first frame of its next episode.
+
+        Args:
+            actions: Integers (N,).
+        """
+        self._games.act(actions)
+        rewards = self._read()
+        return Transition(
+            self._obs, rewards, self._firsts.copy(), np.zeros(self.num_envs, np.bool_), {}
+        )
+
+    def infos(self) -> list[dict[str, Any]]:
+        """Return Procgen's numbers for each game: level_seed, prev_level_seed, and so on."""
+        return [
+            {name: int(value) for name, value in info.items() if name != "rgb"}
+            for info in self._games.get_info()
+        ]
+
+    def render(self, index: int) -> np.ndarray:
+        """Return a picture of one game, uint8 (H, W, 3).
+
+        It is Procgen's picture for humans if the object was made with `render=True`, else the
+        newest frame of the observation.
+        """
+        if self._render_mode is not None:
+            return np.asarray(self._games.get_info()[index]["rgb"])
+        return self._obs[index, ..., -self._games.ob_space["rgb"].shape[-1] :].copy()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return all that the next steps depend on: games, level generators, stacked frames."""
+        return {
+            "options": self._state_options(),
+            "games": self._games.get_state(),
+            "frames": self._frames.get_state(),
+        }
+
+    def set_state(self, state: dict[str, Any] | None) -> None:
+        """Go on exactly where `get_state` was called; None changes nothing.
+
+        Raises:
+            ValueError: The state is of other options or another number of games. (The library
+                would end the process, or mix both settings.)
+        """
+        if state is None:
+            return
+        if state["options"] != self._state_options() or len(state["games"]) != self.num_envs:
+            raise ValueError(
+                f"The saved state is of {len(state['games'])} games with {state['options']}; this "
+                f"environment has {self.num_envs} with {self._state_options()}."
+            )
+        self._games.set_state(state["games"])
+        self._frames.set_state(state["frames"])
+        _, frames, self._firsts = self._games.observe()
+        self._obs = frames["rgb"] if state["frames"] is None else state["frames"].copy()
+
+    def close(self) -> None:
+        """Free the games; the object cannot be used afterwards."""
+        self._games.close()
+
+    def vector_reset(
+        self, *, seeds: Sequence[int | None] | None = None, options: Any = None
+    ) -> tuple[list[np.ndarray], list[dict[str, Any]]]:
+        """Begin an episode in every game, as RLlib's own sampler asks for once.
+
+        Args:
+            seeds: Seeds for the choice of levels; the games are then made anew.
+            options: Not used.
+        """
+        given = [seed for seed in seeds or () if seed is not None]
+        if given:
+            self._games.close()
+            self._make_games(self.num_envs, derive_rand_seed(*given))
+        return list(self.reset()), self.infos()
+
+    def reset_at(
+        self, index: int | None = None, *, seed: int | None = None, options: Any = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return the first observation of the episode that a game has just begun.
+
+        Raises:
+            ValueError: The game is in the middle of an episode, or a seed is given: Procgen can
+                do neither for one game among several.
+        """
+        index = index or 0
+        if seed is not None or not self._firsts[index]:
+            raise ValueError(
+                f"Procgen cannot restart game {index} alone in the middle of an episode, nor seed "
+                "it alone; step until the episode ends, or reset all with vector_reset."
+            )
+        return self._obs[index], self.infos()[index]
+
+    def vector_step(
+        self, actions: Sequence[Any]
+    ) -> tuple[list[np.ndarray], list[float], list[bool], list[bool], list[dict[str, Any]]]:
+        """Step every game for RLlib's own sampler.
+
+        The last observation of an ended episode is the one before it, once more: Procgen does not
+        hand out the true last frame, and a frame of the next episode would be wrong.
+        """
+        previous = self._obs
+        transition = self.step(np.asarray(actions))
+        obs = list(transition.obs)
+        for index in np.flatnonzero(transition.terminateds):
+            obs[index] = previous[index]
+        return (
+            obs,
+            transition.rewards.tolist(),
+            transition.terminateds.tolist(),
+            transition.truncateds.tolist(),
+            self.infos(),
+        )
+
+    def try_render_at(self, index: int | None = None) -> np.ndarray:
+        """Return a picture of one game, uint8 (H, W, 3)."""
+        return self.render(index or 0)
+
+    def _make_games(self, num_envs: int, rand_seed: int | None) -> None:
+        """Make all games with a seed and read their first frames."""
+        self._games = import_procgen().ProcgenGym3Env(
+            num=num_envs,
+            rand_seed=rand_seed,
+            render_mode=self._render_mode,
+            **self.options.gym3_arguments(),
+        )
+        self._frames = FrameStack(self.options.frame_stack)
+        self._read()
+
+    def _read(self) -> np.ndarray:
+        """Take over what the library shows now and return the rewards of the last step (N,)."""
+        # gym3 returns new arrays here, so those of the last step stay valid.
+        rewards, frames, self._firsts = self._games.observe()
+        self._obs = self._frames.push(frames["rgb"], self._firsts)
+        return np.asarray(rewards)
+
+    def _state_options(self) -> dict[str, Any]:
+        """Return the options that a saved state depends on."""
+        return self.options.model_dump(exclude={"rand_seed", "num_threads"})

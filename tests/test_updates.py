@@ -1,0 +1,131 @@
+"""Optimiser steps in micro-batches, and the statistics of a phase."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rllib_ppg.core.updates import PhaseStats, Rows, Updater, as_tensor, collect_stats
+
+CPU = torch.device("cpu")
+
+
+class Line(nn.Module):
+    """y = a x, with a parameter that nothing uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor(1.0))
+        self.unused = nn.Parameter(torch.tensor(1.0))
+
+
+X = torch.arange(7.0)
+
+
+def one_step(micro_batch_size: int | None, grad_clip: float | None = None, garbage: bool = False):
+    line = Line()
+    updater = Updater(line, CPU, micro_batch_size)
+    if garbage:
+        line.a.grad = torch.tensor(1e6)
+        line.unused.grad = torch.tensor(1e6)
+
+    def loss(rows: Rows):
+        squares = (line.a * updater.gather(X, rows.host) - 1).square().mean()
+        return squares, {"squares": squares.detach()}
+
+    (rows,) = updater.minibatches([np.arange(7)], 1)
+    optimizer = torch.optim.SGD(line.parameters(), lr=0.01)
+    return line, updater.update(optimizer, rows, loss, grad_clip)
+
+
+def test_a_step_follows_the_gradient_of_the_mean():
+    line, stats = one_step(None)
+    # d/da mean (a x - 1)^2 = 2 mean x (a x - 1) at a = 1
+    gradient = 2 * (X * (X - 1)).mean()
+    assert stats["squares"] == (X - 1).square().mean()
+    assert stats["grad_norm"] == gradient
+    torch.testing.assert_close(line.a.detach(), 1 - 0.01 * gradient)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 100])
+def test_micro_batches_of_any_size_make_the_same_step(size):
+    line, stats = one_step(size)
+    whole, expected = one_step(None)
+    torch.testing.assert_close(line.a, whole.a)
+    for name in expected:
+        torch.testing.assert_close(stats[name], expected[name])
+
+
+def test_leftovers_in_grad_do_not_enter():
+    line, stats = one_step(None, garbage=True)
+    clean, expected = one_step(None)
+    assert line.a == clean.a
+    assert line.unused == 1.0
+    assert stats["grad_norm"] == expected["grad_norm"]
+
+
+def test_gradient_clip_bounds_the_step_but_not_the_statistic():
+    line, stats = one_step(None, grad_clip=0.5)
+    torch.testing.assert_close(line.a.detach(), torch.tensor(1 - 0.01 * 0.5), rtol=1e-4, atol=0)
+    assert stats["grad_norm"] == one_step(None)[1]["grad_norm"] > 0.5
+
+
+def test_minibatches_expand_segments_to_rows():
+    rows = Updater(Line(), CPU, None).minibatches([np.array([2, 0]), np.array([1])], 2)
+    assert [r.host.tolist() for r in rows] == [[4, 5, 0, 1], [2, 3]]
+    assert all(torch.equal(r.host, r.device) for r in rows)
+
+
+def test_gather_keeps_the_dtype():
+    source = torch.arange(6, dtype=torch.uint8).view(3, 2)
+    found = Updater(Line(), CPU, None).gather(source, torch.tensor([2, 0]))
+    assert found.dtype == torch.uint8
+    assert found.tolist() == [[4, 5], [0, 1]]
+
+
+def test_micro_batch_size_must_be_positive():
+    with pytest.raises(ValueError, match="micro_batch_size=0"):
+        Updater(Line(), CPU, 0)
+
+
+def test_arrays_are_shared_unless_they_are_read_only():
+    array = np.zeros((2, 3), np.uint8)
+    assert as_tensor(array).data_ptr() == array.ctypes.data
+    array.flags.writeable = False
+    assert as_tensor(array).data_ptr() != array.ctypes.data
+    tensor = torch.zeros(2)
+    assert as_tensor(tensor) is tensor
+
+
+def test_means_leave_missing_statistics_out():
+    stats = PhaseStats(a=np.array([1.0, math.nan, 3.0]), b=np.array([math.nan] * 3), c=np.empty(0))
+    means = stats.means()
+    assert means["a"] == 2.0
+    assert math.isnan(means["b"])
+    assert math.isnan(means["c"])
+
+
+def test_statistics_that_a_step_did_not_make_are_nan():
+    steps = [
+        {"grad_norm": torch.tensor(1.0), "loss": torch.tensor(2.0)},
+        {"grad_norm": torch.tensor(3.0)},
+    ]
+    stats = collect_stats(("loss", "grad_norm"), steps, str)
+    np.testing.assert_array_equal(stats["loss"], np.array([2.0, np.nan], np.float32))
+    assert stats["grad_norm"].tolist() == [1.0, 3.0]
+
+
+def test_no_steps_make_empty_statistics():
+    stats = collect_stats(("loss", "grad_norm"), [], str)
+    assert {name: len(values) for name, values in stats.items()} == {"loss": 0, "grad_norm": 0}
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_the_first_broken_step_and_its_terms_are_named(value):
+    good = {"grad_norm": torch.tensor(1.0), "loss": torch.tensor(2.0)}
+    bad = {"grad_norm": torch.tensor(1.0), "loss": torch.tensor(float(value))}
+    worse = {"grad_norm": torch.tensor(math.nan), "loss": torch.tensor(math.nan)}
+    with pytest.raises(FloatingPointError, match=f"^loss became {value} at step 1"):
+        collect_stats(("loss", "grad_norm"), [good, bad, worse], lambda i: f"step {i}")
