@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -30,8 +31,11 @@ settings.register_profile("rllib_ppg", deadline=None)
 settings.load_profile("rllib_ppg")
 
 
+RAY_LOCAL_RUNS = pytest.StashKey[bool]()
+
+
 @pytest.fixture(scope="session")
-def ray_local() -> Iterator[None]:
+def ray_local(pytestconfig: pytest.Config) -> Iterator[None]:
     """Yield with a private Ray of three logical CPUs, whatever the machine has."""
     import ray
 
@@ -42,5 +46,21 @@ def ray_local() -> Iterator[None]:
         log_to_driver=False,
         object_store_memory=500 * 1024**2,
     )
+    pytestconfig.stash[RAY_LOCAL_RUNS] = True
     yield
+    pytestconfig.stash[RAY_LOCAL_RUNS] = False
     ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def leave_ray_as_it_was(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Fail the test that starts Ray by accident, or stops `ray_local`, and not one that follows."""
+    yield
+    ray = sys.modules.get("ray")
+    if ray is None:
+        return
+    expected = pytestconfig.stash.get(RAY_LOCAL_RUNS, False)
+    found = ray.is_initialized()
+    if found and not expected:
+        ray.shutdown()
+    assert found == expected, "The test started Ray or stopped it; it should use ray_local."

@@ -19,10 +19,10 @@ ENV_VAR = "RLLIB_PPG_GOLDEN"
 OWN_FOLDER = Path(__file__).parent / "golden"
 FOLDER = Path(os.environ.get(ENV_VAR) or OWN_FOLDER)
 
-# The first key that fits tells the kind; cycles also have what marks a policy or auxiliary phase.
+# The first key that fits tells the kind; cycles also have what marks a phase.
 _MARKS = (
     ("init_norms", "param_numel"),
-    ("cycle", "pol/kind"),
+    ("cycle", "hp/n_pi"),
     ("model", "gradnorm_weight"),
     ("policy_phase", "kind"),
     ("aux_phase", "mb_envseg"),
@@ -105,10 +105,25 @@ def kind_of(path: Path) -> str | None:
     return None
 
 
+def find_files(folder: Path) -> dict[Path, str | None]:
+    """Every golden file of a folder and its kind, by name.
+
+    Raises:
+        FileNotFoundError: If there is none, so that no test passes by comparing nothing.
+    """
+    found = {path: kind_of(path) for path in sorted(folder.rglob("*.npz"))}
+    if not found:
+        raise FileNotFoundError(
+            f"no golden file (*.npz) in {folder.absolute()}; set {ENV_VAR} to a folder that holds "
+            "some, or leave it unset for tests/golden."
+        )
+    return found
+
+
 @lru_cache(maxsize=1)
 def all_files() -> dict[Path, str | None]:
-    """Every golden file and its kind, by name; empty where there is no folder."""
-    return {path: kind_of(path) for path in sorted(FOLDER.glob("*.npz"))}
+    """The files of the chosen folder."""
+    return find_files(FOLDER)
 
 
 def files(kind: str) -> list[Path]:

@@ -170,5 +170,5 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step(field, words):
 def test_a_gradient_that_is_not_finite_is_found_even_if_the_loss_is():
     learner = make_learner(permutation=lambda n: np.arange(n))
     learner.network.policy_head.weight.register_hook(lambda gradient: gradient / 0)
-    with pytest.raises(FloatingPointError, match="^grad_norm became .* minibatch 1 of 3"):
+    with pytest.raises(FloatingPointError, match=r"^grad_norm became .* minibatch 1 of 3"):
         learner.policy_phase(make_batch())

@@ -1,11 +1,16 @@
 """Small Gymnasium environments whose numbers tell where they come from."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
+from ray import cloudpickle
+
+# Rollout workers do not find the folder of the tests, so these classes travel whole.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 FLOAT_OBS = Box(-np.inf, np.inf, (3,), np.float32)
 

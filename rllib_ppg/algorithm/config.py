@@ -185,6 +185,8 @@ class PPGConfig(AlgorithmConfig):
                 f"exploration_config.type={kind!r}: PPG samples from its policy "
                 "(StochasticSampling), or takes its most likely action (explore: false)."
             )
+        if isinstance(self.callbacks_class, list | tuple):
+            raise UserError("callbacks: RLlib's old API stack takes one class, not several.")
         for name in ("on_postprocess_trajectory", "on_learn_on_batch"):
             if getattr(self.callbacks_class, name, None) is not getattr(RLlibCallback, name, None):
                 raise UserError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_ppg._ray_compat import EpisodeV2, RLlibCallback, RolloutMetrics, make_callback
+from rllib_ppg._ray_compat import EpisodeV2, RLlibCallback, RolloutMetrics
 
 CALLBACKS = ("on_episode_created", "on_episode_start", "on_episode_step", "on_episode_end")
 _AGENT = "agent0"
@@ -89,29 +89,23 @@ class EpisodeTracker:
             worker=worker,
             callbacks=worker.callbacks,
         )
-        episode.step()  # RLlib counts the reset as step 0
         self._call("on_episode_created", index, episode)
         self._call("on_episode_start", index, episode)
+        episode.step()  # RLlib counts from -1, and the reset as a step
         return episode
 
     def _wants(self, name: str) -> bool:
         callbacks = self._worker.callbacks
         if getattr(callbacks, "IS_CALLBACK_CONTAINER", False):
             return True
-        overridden = getattr(type(callbacks), name) is not getattr(RLlibCallback, name)
-        return overridden or bool(getattr(self._worker.config, f"callbacks_{name}", None))
+        return getattr(type(callbacks), name) is not getattr(RLlibCallback, name)
 
     def _call(self, name: str, index: int, episode: Any) -> None:
         if name in self._active:
-            make_callback(
-                name,
-                callbacks_objects=self._worker.callbacks,
-                callbacks_functions=getattr(self._worker.config, f"callbacks_{name}", None),
-                kwargs={
-                    "worker": self._worker,
-                    "base_env": self._worker.async_env,
-                    "policies": self._worker.policy_map,
-                    "env_index": index,
-                    "episode": episode,
-                },
+            getattr(self._worker.callbacks, name)(
+                worker=self._worker,
+                base_env=self._worker.async_env,
+                policies=self._worker.policy_map,
+                env_index=index,
+                episode=episode,
             )

@@ -49,6 +49,9 @@ OUTDATED = {
     "lam": "lambda_",
     "nstep": "rollout_fragment_length",
     "arch": "model.custom_model_config.arch",
+    "checkpoint_freq": "checkpoint_config.checkpoint_frequency, beside config and not in it",
+    "checkpoint_at_end": "checkpoint_config.checkpoint_at_end, beside config and not in it",
+    "keep_checkpoints_num": "checkpoint_config.num_to_keep, beside config and not in it",
 }
 
 UNUSED = {
@@ -70,28 +73,24 @@ RECURRENT = {"use_lstm", "use_attention", "lstm_cell_size", "max_seq_len"}
 
 # RLlib's own keys that PPG honours. Whatever else RLlib has may only keep its default.
 HONOURED = {
-    "action_space", "algo_class", "callbacks", "callbacks_class", "callbacks_on_algorithm_init",
-    "callbacks_on_checkpoint_loaded", "callbacks_on_env_runners_recreated",
-    "callbacks_on_environment_created", "callbacks_on_episode_created",
-    "callbacks_on_episode_end", "callbacks_on_episode_start", "callbacks_on_episode_step",
-    "callbacks_on_sample_end", "callbacks_on_train_result", "clip_actions",
-    "create_env_on_driver", "create_local_env_runner", "custom_resources_for_main_process",
+    "_disable_preprocessor_api", "_fake_gpus", "_is_frozen", "_model_config",
+    "_prior_exploration_config", "_rl_module_spec", "_validate_config", "action_space",
+    "algo_class", "callbacks", "callbacks_class", "clip_actions", "create_env_on_driver",
+    "create_local_env_runner", "custom_resources_for_main_process",
     "custom_resources_per_env_runner", "delay_between_env_runner_restarts_s",
-    "disable_env_checking", "env", "env_config", "env_runner_cls",
+    "disable_env_checking", "enable_env_runner_and_connector_v2",
+    "enable_rl_module_and_learner", "env", "env_config", "env_runner_cls",
     "env_runner_health_probe_timeout_s", "env_runner_restore_timeout_s", "exploration_config",
     "explore", "export_native_model_files", "extra_python_environs_for_driver",
     "extra_python_environs_for_worker", "framework", "framework_str",
-    "keep_per_episode_custom_metrics",
-    "local_gpu_idx", "log_level", "log_sys_usage", "logger_config", "logger_creator",
-    "logger_type", "max_num_env_runner_restarts", "metrics_episode_collection_timeout_s",
-    "metrics_num_episodes_for_smoothing", "min_sample_timesteps_per_iteration",
-    "min_time_s_per_iteration", "min_train_timesteps_per_iteration", "model",
-    "normalize_actions", "num_consecutive_env_runner_failures_tolerance",
-    "num_cpus_for_main_process", "num_cpus_per_env_runner", "num_gpus_per_env_runner",
-    "observation_space", "placement_strategy", "preprocessor_pref", "restart_failed_env_runners",
-    "sample_timeout_s", "_disable_preprocessor_api", "_fake_gpus", "_is_frozen",
-    "_validate_config", "_rl_module_spec", "_model_config", "_prior_exploration_config",
-    "enable_rl_module_and_learner", "enable_env_runner_and_connector_v2",
+    "ignore_env_runner_failures", "keep_per_episode_custom_metrics", "local_gpu_idx",
+    "log_level", "log_sys_usage", "max_num_env_runner_restarts",
+    "metrics_episode_collection_timeout_s", "metrics_num_episodes_for_smoothing",
+    "min_sample_timesteps_per_iteration", "min_time_s_per_iteration",
+    "min_train_timesteps_per_iteration", "model", "normalize_actions",
+    "num_consecutive_env_runner_failures_tolerance", "num_cpus_for_main_process",
+    "num_cpus_per_env_runner", "num_gpus_per_env_runner", "observation_space",
+    "placement_strategy", "preprocessor_pref", "restart_failed_env_runners", "sample_timeout_s",
 }  # fmt: skip
 
 
@@ -170,7 +169,7 @@ def _is_default(name: str, value: Any) -> bool:
 def _same(a: Any, b: Any) -> bool:
     try:
         return a is b or bool(a == b)
-    except (ValueError, TypeError, AttributeError):  # RLlib's PolicySpec compares with its like only
+    except (ValueError, TypeError, AttributeError):  # RLlib's PolicySpec takes only its like
         return False
 
 
@@ -178,6 +177,11 @@ def _rllib_key_problem(name: str, value: Any) -> str | None:
     default = rllib_defaults()[name]
     if name in HONOURED:
         return _type_problem(name, value, default)
+    if name.startswith("callbacks_on_") and value is not None:
+        return (
+            f'Config key "{name}": RLlib calls functions on its new API stack only; make them '
+            "methods of an RLlibCallback class and give that to callbacks(...)."
+        )
     if name.startswith("_") or _same(value, default) or _is_plumbing(name, value):
         return None
     return f'Config key "{name}" is RLlib\'s, but PPG does not use it; remove it.'

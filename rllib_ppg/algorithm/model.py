@@ -128,9 +128,9 @@ class PPGModel(TorchModelV2, nn.Module):
         TorchModelV2.__init__(self, obs_space, action_space, num_outputs, model_config, name)
         nn.Module.__init__(self)
         settings = parse_model_settings(self.registered_name, custom_model_config)
-        space = getattr(obs_space, "original_space", obs_space)
+        # Not its original_space: RLlib's own algorithms hand over what their preprocessor made of it.
         self.network = PhasicNetwork(
-            self.encoder_maker(space, settings),
+            self.encoder_maker(obs_space, settings),
             num_outputs,
             arch=settings.arch,
             normed_init=settings.normed_init,
@@ -183,13 +183,33 @@ class MLPModel(PPGModel):
         """Return a function that makes one MLP encoder; Discrete observations become one-hot."""
         discrete = isinstance(space, gym.spaces.Discrete)
         size = int(space.n) if discrete else math.prod(space.shape)
-        return lambda: MLPEncoder(
-            size,
-            hiddens=tuple(settings.hiddens),
-            activation=settings.activation,
-            normed_init=settings.normed_init,
-            one_hot=discrete,
-        )
+
+        def make() -> nn.Module:
+            encoder = MLPEncoder(
+                size,
+                hiddens=tuple(settings.hiddens),
+                activation=settings.activation,
+                normed_init=settings.normed_init,
+                one_hot=discrete,
+            )
+            return FromZero(encoder, int(space.start)) if discrete and space.start else encoder
+
+        return make
+
+
+class FromZero(nn.Module):
+    """An encoder for Discrete observations that do not start at 0."""
+
+    def __init__(self, encoder: MLPEncoder, start: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.start = start
+        self.output_size = encoder.output_size
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        """Encode integers (B,) in [start, start + n) into codes (B, hidden)."""
+        codes: torch.Tensor = self.encoder(obs - self.start)
+        return codes
 
 
 MODELS: dict[str, type[PPGModel]] = {m.registered_name: m for m in (ImpalaModel, MLPModel)}

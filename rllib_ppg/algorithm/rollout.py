@@ -19,7 +19,6 @@ from rllib_ppg._ray_compat import (
     RolloutMetrics,
     RolloutWorker,
     SampleBatch,
-    make_callback,
     unsquash_action,
 )
 from rllib_ppg.algorithm.actions import start
@@ -88,12 +87,7 @@ class PPGRolloutWorker(RolloutWorker):
         for t in range(steps):
             recorder.step(t)
         rollout = recorder.finish()
-        make_callback(
-            "on_sample_end",
-            callbacks_objects=self.callbacks,
-            callbacks_functions=self.config.callbacks_on_sample_end,
-            kwargs={"worker": self, "samples": rollout.batch},
-        )
+        self.callbacks.on_sample_end(worker=self, samples=rollout.batch)
         rollout.seconds["total"] = time.perf_counter() - begin
         return rollout
 
@@ -118,9 +112,9 @@ class PPGRolloutWorker(RolloutWorker):
         env = self.array_env
         if self._tracker is None:
             self._allocate(policy)
-            self._tracker = EpisodeTracker(self, env.num_envs)
             self._obs = np.array(env.reset())
             self._firsts = np.ones(env.num_envs, bool)
+            self._tracker = EpisodeTracker(self, env.num_envs)
         return self._obs, self._firsts
 
     def _allocate(self, policy: PPGTorchPolicy) -> None:

@@ -90,7 +90,7 @@ def train(
     """Train the experiments of a file, or one given by flags."""
     from rllib_ppg.app.train import run_train
 
-    return run_train(flags.TrainFlags(**ctx.params))
+    return run_train(flags.TrainFlags(**ctx.params), ctx.obj or [])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -103,11 +103,12 @@ def main(arguments: list[str] | None = None) -> int:
         0 done, 1 a trial failed, 2 wrong usage, 130 interrupted.
     """
     # Not an option of `app`: typer would load pydantic for it and `train --help` would be slow.
-    if (sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+    words = sys.argv[1:] if arguments is None else arguments
+    if words == ["--version"]:
         print(f"rllib-ppg {__version__}")
         return 0
     try:
-        result: Any = app(arguments, standalone_mode=False, prog_name="rllib")
+        result: Any = app(words, standalone_mode=False, prog_name="rllib", obj=words)
     except UserError as error:
         return _complain(str(error))
     except _ParserError as error:
@@ -133,7 +134,7 @@ def _parser_message(error: Any) -> str:
     """The parser's message, with the new way for a flag of an older command."""
     option = getattr(error, "option_name", None)
     if option in flags.REMOVED:
-        return f"{option} is not a flag any more: {flags.REMOVED[option]}."
+        return f"{option} is no flag of this command: {flags.REMOVED[option]}."
     message = str(error.format_message()).replace("Input should be", "must be")
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "rllib"

@@ -117,9 +117,7 @@ def _make(creator: Creator, name: Any, context: EnvContext) -> Any:
         raise UserError(f'Environment "{name}" cannot be made: {reason}') from error
 
 
-def make_array_env(
-    name: Any, env_config: Mapping[str, Any], num_envs: int, seed: int
-) -> ArrayEnv:
+def make_array_env(name: Any, env_config: Mapping[str, Any], num_envs: int, seed: int) -> ArrayEnv:
     """Make `num_envs` environments that step together.
 
     Args:

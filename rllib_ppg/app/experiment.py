@@ -226,7 +226,9 @@ def _describe(error: ValidationError, source: Source) -> str:
         path = tuple(str(part) for part in item["loc"][:known])
         reason = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         reason = reason.replace("a valid dictionary", "a mapping such as {key: value}")
-        reason = reason.replace("a valid string", "text").replace("a valid boolean", "true or false")
+        reason = reason.replace("a valid string", "text").replace(
+            "a valid boolean", "true or false"
+        )
         lines.setdefault((path, repr(item["input"])[:80]), []).append(reason)
     return "\n".join(
         source.message(path, f"{'.'.join(path)}={given}: {' or '.join(dict.fromkeys(why))}.")

@@ -1,7 +1,7 @@
-"""App: the flags of `rllib train`, each declared once, and what became of the old ones."""
+"""App: the flags of `rllib train`, each declared once."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,131 +13,131 @@ _MACHINE = "Machine or cluster"
 _SHOW = "What is shown"
 
 
-def _option(panel: str, *names: str, help: str, metavar: str | None = None) -> typer.models.OptionInfo:
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, show_default=False)
+def _flag(panel: str, names: str, metavar: str | None, help: str) -> Any:
+    return typer.Option(
+        *names.split(), help=help, metavar=metavar, rich_help_panel=panel, show_default=False
+    )
 
+
+_WORDS = "An experiment file: `rllib train file FILE` is `rllib train -f FILE`."
+_FILES = "Experiment file (YAML); may be given several times. Experiments run one after the other."
+_RUN = "Algorithm: PPG, or another of RLlib's, such as PPO."
+_ENV = "Environment: procgen, a Gymnasium id, a registered name, or package.module.Class."
+_FROM = "Import a module or .py file first, which registers environments, models or algorithms."
+_CONFIG = "Configuration keys (JSON or YAML)."
+_SET = (
+    "One key, nested ones with dots: --set lr=1e-3 --set env_config.env_name=starpilot --set "
+    "stop.training_iteration=5. May be given several times."
+)
+_STOP = "When to stop, instead of the file's: '{\"timesteps_total\": 40000}'."
+_NAME = "Name of the results folder; the experiment's name in the file unless given."
+_STORAGE = "Where results folders go, also a cloud address. Default: ~/ray_results."
+_SCORE = "Keep those with the highest KEY of the results; min-KEY: the lowest."
+_RESTORE = "Start a new run from a checkpoint folder. Load only checkpoints that you trust."
+_RESUME = "Go on with the interrupted or failed run of the same name, exactly as it was set up."
+_FAILURES = "How often a failed trial goes on from its last checkpoint; -1: always."
+_ADDRESS = (
+    "Ray cluster to use (auto: the one on this machine). Default: RAY_ADDRESS, else a private Ray "
+    "on this machine."
+)
+_WAIT = "Wait where the cluster is too small now, because it grows by itself."
+_DRY_RUN = (
+    "Check everything, show the resolved configuration, sizes, memory and an estimate of the "
+    "hours, and end."
+)
+_PROGRESS = "Live view on a terminal (default); else one plain line a training iteration."
+_SCHEDULER = "Tune's trial scheduler: FIFO, async_hyperband, median_stopping_rule, pbt, ..."
+
+Text = str | None
+Texts = list[str] | None
+Count = int | None
 
 Words = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[file FILE]", show_default=False, help="An experiment file: "
-                   "`rllib train file FILE` is `rllib train -f FILE`."),
+    Texts, typer.Argument(metavar="file FILE", show_default=False, help=_WORDS)
+]  # fmt: skip
+Files = Annotated[Texts, _flag(_WHAT, "--file --config-file -f", "FILE", _FILES)]
+Run = Annotated[Text, _flag(_WHAT, "--run --algo -r", "NAME", _RUN)]
+Env = Annotated[Text, _flag(_WHAT, "--env -e", "NAME", _ENV)]
+From = Annotated[Texts, _flag(_WHAT, "--from", "MODULE", _FROM)]
+
+Config = Annotated[Text, _flag(_CHANGE, "--config -c", "JSON", _CONFIG)]
+Set = Annotated[Texts, _flag(_CHANGE, "--set", "KEY=VALUE", _SET)]
+Stop = Annotated[Text, _flag(_CHANGE, "--stop -s", "JSON", _STOP)]
+Seed = Annotated[Count, _flag(_CHANGE, "--seed", "N", "Seed of all that is random, levels too.")]
+Framework = Annotated[Text, _flag(_CHANGE, "--framework", "torch", "torch; PPG has no other.")]
+NumSamples = Annotated[Count, _flag(_CHANGE, "--num-samples", "N", "Trials of each experiment.")]
+Scheduler = Annotated[Text, _flag(_CHANGE, "--scheduler", "NAME", _SCHEDULER)]
+SchedulerConfig = Annotated[Text, _flag(_CHANGE, "--scheduler-config", "JSON", "Its arguments.")]
+
+ExperimentName = Annotated[Text, _flag(_KEEP, "--experiment-name -n", "NAME", _NAME)]
+StoragePath = Annotated[Text, _flag(_KEEP, "--storage-path", "PATH", _STORAGE)]
+CheckpointFreq = Annotated[
+    Count, _flag(_KEEP, "--checkpoint-freq", "N", "Checkpoint every N training iterations.")
 ]
-Files = Annotated[list[str] | None, _option(
-    _WHAT, "--file", "--config-file", "-f", metavar="FILE",
-    help="Experiment file (YAML). May be given several times; experiments run one after the other.")]
-Run = Annotated[str | None, _option(
-    _WHAT, "--run", "--algo", "-r", metavar="NAME",
-    help="Algorithm: PPG, or another of RLlib's, such as PPO.")]
-Env = Annotated[str | None, _option(
-    _WHAT, "--env", "-e", metavar="NAME",
-    help="Environment: procgen, a Gymnasium id, a registered name, or package.module.Class.")]
-From = Annotated[list[str] | None, _option(
-    _WHAT, "--from", metavar="MODULE",
-    help="Import a module or .py file first, which registers environments, models or algorithms.")]
+CheckpointAtEnd = Annotated[
+    bool | None,
+    _flag(
+        _KEEP,
+        "--checkpoint-at-end/--no-checkpoint-at-end",
+        None,
+        "Checkpoint at the end (default).",
+    ),
+]
+KeepCheckpoints = Annotated[
+    Count, _flag(_KEEP, "--keep-checkpoints-num", "N", "How many checkpoints to keep.")
+]
+CheckpointScore = Annotated[Text, _flag(_KEEP, "--checkpoint-score-attr", "KEY", _SCORE)]
 
-Config = Annotated[str | None, _option(
-    _CHANGE, "--config", "-c", metavar="JSON", help="Configuration keys (JSON or YAML).")]
-Set = Annotated[list[str] | None, _option(
-    _CHANGE, "--set", metavar="KEY=VALUE",
-    help="One key, nested ones with dots: --set lr=1e-3 --set env_config.env_name=starpilot "
-    "--set stop.training_iteration=5. May be given several times.")]
-Stop = Annotated[str | None, _option(
-    _CHANGE, "--stop", "-s", metavar="JSON",
-    help="When to stop, instead of the file's: '{\"timesteps_total\": 40000}'.")]
-Seed = Annotated[int | None, _option(
-    _CHANGE, "--seed", metavar="N", help="Seed of everything random, levels included.")]
-Framework = Annotated[str | None, _option(
-    _CHANGE, "--framework", metavar="torch", help="torch; PPG has no other.")]
-NumSamples = Annotated[int | None, _option(
-    _CHANGE, "--num-samples", metavar="N", help="Trials of each experiment.")]
-Scheduler = Annotated[str | None, _option(
-    _CHANGE, "--scheduler", metavar="NAME",
-    help="Tune's trial scheduler: FIFO, async_hyperband, median_stopping_rule, pbt, ...")]
-SchedulerConfig = Annotated[str | None, _option(
-    _CHANGE, "--scheduler-config", metavar="JSON", help="Its arguments.")]
+Restore = Annotated[Text, _flag(_GO_ON, "--restore", "CHECKPOINT", _RESTORE)]
+Resume = Annotated[bool, _flag(_GO_ON, "--resume/--no-resume", None, _RESUME)]
+MaxFailures = Annotated[Count, _flag(_GO_ON, "--max-failures", "N", _FAILURES)]
 
-ExperimentName = Annotated[str | None, _option(
-    _KEEP, "--experiment-name", "-n", metavar="NAME",
-    help="Name of the results folder; the file's name of the experiment unless given.")]
-StoragePath = Annotated[str | None, _option(
-    _KEEP, "--storage-path", metavar="PATH",
-    help="Where results folders go, also a cloud address. Default: ~/ray_results.")]
-CheckpointFreq = Annotated[int | None, _option(
-    _KEEP, "--checkpoint-freq", metavar="N", help="Checkpoint every N training iterations.")]
-CheckpointAtEnd = Annotated[bool | None, _option(
-    _KEEP, "--checkpoint-at-end/--no-checkpoint-at-end", help="Checkpoint at the end (default).")]
-KeepCheckpoints = Annotated[int | None, _option(
-    _KEEP, "--keep-checkpoints-num", metavar="N", help="How many checkpoints to keep.")]
-CheckpointScore = Annotated[str | None, _option(
-    _KEEP, "--checkpoint-score-attr", metavar="KEY",
-    help="Keep those with the highest KEY of the results; min-KEY: the lowest.")]
+RayAddress = Annotated[Text, _flag(_MACHINE, "--ray-address", "ADDRESS", _ADDRESS)]
+RayNumCpus = Annotated[Count, _flag(_MACHINE, "--ray-num-cpus", "N", "CPUs of the private Ray.")]
+RayNumGpus = Annotated[Count, _flag(_MACHINE, "--ray-num-gpus", "N", "GPUs of the private Ray.")]
+RayObjectStore = Annotated[
+    Count, _flag(_MACHINE, "--ray-object-store-memory", "BYTES", "Its object store.")
+]
+WaitForResources = Annotated[bool, _flag(_MACHINE, "--wait-for-resources", None, _WAIT)]
 
-Restore = Annotated[str | None, _option(
-    _GO_ON, "--restore", metavar="CHECKPOINT",
-    help="Start a new run from a checkpoint folder. Load only checkpoints that you trust.")]
-Resume = Annotated[bool, _option(
-    _GO_ON, "--resume/--no-resume",
-    help="Go on with the interrupted or failed run of the same name, exactly as it was set up.")]
-MaxFailures = Annotated[int | None, _option(
-    _GO_ON, "--max-failures", metavar="N",
-    help="How often a failed trial goes on from its last checkpoint; -1: always.")]
-
-RayAddress = Annotated[str | None, _option(
-    _MACHINE, "--ray-address", metavar="ADDRESS",
-    help="Ray cluster to use (auto: the one on this machine). Default: RAY_ADDRESS, else a private "
-    "Ray on this machine.")]
-RayNumCpus = Annotated[int | None, _option(
-    _MACHINE, "--ray-num-cpus", metavar="N", help="CPUs of the private Ray.")]
-RayNumGpus = Annotated[int | None, _option(
-    _MACHINE, "--ray-num-gpus", metavar="N", help="GPUs of the private Ray.")]
-RayObjectStore = Annotated[int | None, _option(
-    _MACHINE, "--ray-object-store-memory", metavar="BYTES", help="Its object store.")]
-WaitForResources = Annotated[bool, _option(
-    _MACHINE, "--wait-for-resources",
-    help="Wait where the cluster is too small now, because it grows by itself.")]
-
-DryRun = Annotated[bool, _option(
-    _SHOW, "--dry-run",
-    help="Check everything, show the resolved configuration, sizes, memory and an estimate of the "
-    "hours, and end.")]
-Progress = Annotated[bool, _option(
-    _SHOW, "--progress/--no-progress",
-    help="Live view on a terminal (default); else one plain line a training iteration.")]
-Info = Annotated[bool, _option(
-    _SHOW, "--log-info", "-v", help="Show Ray's messages and what workers print.")]
-Debug = Annotated[bool, _option(_SHOW, "--log-debug", "-vv", help="The same with debug messages.")]
+DryRun = Annotated[bool, _flag(_SHOW, "--dry-run", None, _DRY_RUN)]
+Progress = Annotated[bool, _flag(_SHOW, "--progress/--no-progress", None, _PROGRESS)]
+Info = Annotated[
+    bool, _flag(_SHOW, "--log-info -v", None, "Show Ray's messages and what workers print.")
+]
+Debug = Annotated[bool, _flag(_SHOW, "--log-debug -vv", None, "The same with debug messages.")]
 
 
 @dataclass(frozen=True)
 class TrainFlags:
     """The flags of `rllib train` as given; None or empty where not given."""
 
-    words: list[str] | None = None
-    files: list[str] | None = None
-    run: str | None = None
-    env: str | None = None
-    imports: list[str] | None = None
-    config: str | None = None
-    settings: list[str] | None = None
-    stop: str | None = None
-    seed: int | None = None
-    framework: str | None = None
-    num_samples: int | None = None
-    scheduler: str | None = None
-    scheduler_config: str | None = None
-    experiment_name: str | None = None
-    storage_path: str | None = None
-    checkpoint_freq: int | None = None
+    words: Texts = None
+    files: Texts = None
+    run: Text = None
+    env: Text = None
+    imports: Texts = None
+    config: Text = None
+    settings: Texts = None
+    stop: Text = None
+    seed: Count = None
+    framework: Text = None
+    num_samples: Count = None
+    scheduler: Text = None
+    scheduler_config: Text = None
+    experiment_name: Text = None
+    storage_path: Text = None
+    checkpoint_freq: Count = None
     checkpoint_at_end: bool | None = None
-    keep_checkpoints_num: int | None = None
-    checkpoint_score_attr: str | None = None
-    restore: str | None = None
+    keep_checkpoints_num: Count = None
+    checkpoint_score_attr: Text = None
+    restore: Text = None
     resume: bool = False
-    max_failures: int | None = None
-    ray_address: str | None = None
-    ray_num_cpus: int | None = None
-    ray_num_gpus: int | None = None
-    ray_object_store_memory: int | None = None
+    max_failures: Count = None
+    ray_address: Text = None
+    ray_num_cpus: Count = None
+    ray_num_gpus: Count = None
+    ray_object_store_memory: Count = None
     wait_for_resources: bool = False
     dry_run: bool = False
     progress: bool = True
@@ -145,36 +145,33 @@ class TrainFlags:
     debug: bool = False
 
 
-_TRACKERS = "not supported; read progress.csv or the TensorBoard files of the results folder"
+_NO_TRACKER = "not supported; read progress.csv or the TensorBoard files of the results folder"
+_TORCH_ONLY = "leave it out: torch is the only framework"
 
 REMOVED = {
     "--local-dir": "use --storage-path",
     "--upload-dir": "use --storage-path, which also takes a cloud address",
     "--resources-per-trial": "PPG asks Ray for what it needs: --set num_env_runners=N --set "
     "num_gpus=N",
-    "--torch": "leave it out: torch is the only framework",
-    "--eager": "leave it out: torch is the only framework",
-    "--trace": "leave it out: torch is the only framework",
-    "--no-trace": "leave it out: torch is the only framework",
+    "--torch": _TORCH_ONLY,
+    "--eager": _TORCH_ONLY,
+    "--trace": _TORCH_ONLY,
+    "--no-trace": _TORCH_ONLY,
     "--queue-trials": "use --wait-for-resources",
     "--ray-redis-max-memory": "leave it out: Ray has no Redis any more",
     "--ray-memory": "leave it out: Ray does not limit memory any more",
     "--ray-num-nodes": "start nodes with `ray start` and use --ray-address",
-    "--ray-ui": "leave it out; the dashboard comes with `ray start --head` and pip install "
-    '"rllib-ppg[cluster]"',
+    "--ray-ui": 'start a cluster with `ray start --head` (pip install "rllib-ppg[cluster]" brings '
+    "the dashboard) and use --ray-address",
     "--no-ray-ui": "leave it out: no dashboard is started",
     "--local-mode": "use --set num_env_runners=0, which samples in the learner's process",
     "--no-local-mode": "leave it out",
     "--export-formats": "leave it out: checkpoints hold the weights",
-    "--wandb-key": _TRACKERS,
-    "--wandb-project": _TRACKERS,
-    "--wandb-run-name": _TRACKERS,
-    "--config-path": "use -f",
-    "--time-total-s": "use --stop '{\"time_total_s\": SECONDS}'",
+    "--wandb-key": _NO_TRACKER,
+    "--wandb-project": _NO_TRACKER,
+    "--wandb-run-name": _NO_TRACKER,
     "--num-workers": "use --set num_env_runners=N",
-    "--num-gpus": "use --set num_gpus=N, or --ray-num-gpus for Ray's count",
-    "--gpus": "use --set num_gpus=N",
+    "--num-gpus": "use --set num_gpus=N, or --ray-num-gpus for what Ray counts",
     "--lr": "use --set lr=N",
-    "--verbose": "use -v or -vv",
 }
-"""Flags of earlier `rllib train` commands (or near guesses) that have no meaning now."""
+"""Flags of earlier `rllib train` commands (or near guesses) and what to use now."""

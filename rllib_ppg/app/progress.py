@@ -112,15 +112,25 @@ class Progress:
         return left / self.speed if self.speed > 0 else math.nan
 
     @property
+    def in_aux_phase(self) -> bool:
+        """Whether the latest iteration was a slice of an auxiliary phase."""
+        return self.stat("phase/in_aux_phase") == 1
+
+    @property
+    def aux_epoch(self) -> int:
+        """Epoch of the auxiliary phase that the latest slice worked in; 0 records the policy."""
+        passes = self.stat("phase/aux_progress") * (self.stat("phase/aux_epochs") + 1)
+        return 0 if math.isnan(passes) else max(0, math.ceil(passes - 1e-6) - 1)
+
+    @property
     def phase(self) -> str:
         """`policy 12/32`, or `aux 2/6 34%`; empty for other algorithms."""
         if not self.is_ppg:
             return ""
-        if self.stat("phase/in_aux_phase") == 1:
-            epochs, share = self.stat("phase/aux_epochs"), self.stat("phase/aux_progress")
-            epoch = min(self.stat("phase/aux_epoch"), epochs)
-            return f"aux {epoch:.0f}/{epochs:.0f} {share:.0%}"
-        if not self.stat("phase/aux_epochs"):
+        epochs = self.stat("phase/aux_epochs")
+        if self.in_aux_phase:
+            return f"aux {self.aux_epoch}/{epochs:.0f} {self.stat('phase/aux_progress'):.0%}"
+        if not epochs:
             return "policy"
         done, whole = self.stat("phase/policy_iterations"), self.stat("phase/n_pi")
         return f"policy {done:.0f}/{whole:.0f}"

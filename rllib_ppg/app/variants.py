@@ -51,8 +51,8 @@ def variants(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _choices(grid: dict[NodePath, list[Any]]) -> Iterator[dict[NodePath, Any]]:
     if count(grid) <= MAX_CHECKED:
-        for values in itertools.product(*grid.values()):
-            yield dict(zip(grid, values, strict=True))
+        for choice in itertools.product(*grid.values()):
+            yield dict(zip(grid, choice, strict=True))
         return
     first = {path: values[0] for path, values in grid.items()}
     for path, values in grid.items():

@@ -134,8 +134,9 @@ class _Reader:
             key = self._key(key_node)
             if key in found:
                 raise self._error(key_node, f'key "{key}" stands twice; remove one')
-            self.lines[(*path, key)] = key_node.start_mark.line + 1
-            found[key] = self.value(value_node, (*path, key))
+            inner = (*path, key)
+            self.lines[inner] = key_node.start_mark.line + 1
+            found[key] = self.value(value_node, inner)
         return {**merged, **found}
 
     def _merged(self, node: yaml.Node, path: KeyPath) -> dict[str, Any]:
@@ -160,7 +161,8 @@ class _Reader:
         kind = node.tag.rsplit(":", 1)[-1]
         try:
             if kind == "int":
-                return int(text.replace("_", ""), 0 if text.lstrip("+-")[:2] in ("0x", "0o") else 10)
+                prefixed = text.lstrip("+-")[:2] in ("0x", "0o")
+                return int(text.replace("_", ""), 0 if prefixed else 10)
             if kind == "float":
                 return _float(text)
             return self._loader.construct_object(node, deep=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy.typing as npt
@@ -212,12 +213,12 @@ class PolicyPhase:
                 stats = self._updater.update(
                     self._optimizers[kind],
                     rows,
-                    lambda micro, kind=kind: self._loss(batch, micro, kind),  # type: ignore[misc]
+                    partial(self._loss, batch, kind),
                     settings.grad_clip,
                 )
                 yield PolicyStep(epoch, i, len(minibatches), kind, pieces[i], stats)
 
-    def _loss(self, batch: _Batch, rows: Rows, kind: Kind) -> tuple[Tensor, StepStats]:
+    def _loss(self, batch: _Batch, kind: Kind, rows: Rows) -> tuple[Tensor, StepStats]:
         obs = self._updater.gather(batch.obs, rows.host)
         stats: StepStats = {}
         losses: list[Tensor] = []

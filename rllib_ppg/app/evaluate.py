@@ -1,0 +1,226 @@
+"""App: play new episodes with a trained agent, or with a random policy on the same levels."""
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+
+from rllib_ppg._ray_compat import DEFAULT_POLICY_ID, Algorithm, get_checkpoint_info
+from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.policy import PPGTorchPolicy
+from rllib_ppg.algorithm.rollout import PPGRolloutWorker
+from rllib_ppg.app.environments import make_array_env
+from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.envs.arrays import ArrayEnv
+from rllib_ppg.errors import UserError
+
+MAX_DEFAULT_ENVS = 64
+
+CHECKPOINT_FILES = ("rllib_checkpoint.json", "algorithm_state.pkl")
+
+Act = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class EpisodeStatistics:
+    """Finished episodes: those of the first environment in order, then the second's, and so on.
+
+    With the same seed and number of environments, the k-th entries of two policies are episodes
+    that began on the same level.
+
+    Attributes:
+        returns: Sum of the raw rewards of each episode, float64 (E,).
+        lengths: Steps of each episode, int64 (E,).
+    """
+
+    returns: np.ndarray
+    lengths: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the mean return; NaN for a single episode."""
+        count = len(self.returns)
+        return float(self.returns.std(ddof=1) / np.sqrt(count)) if count > 1 else float("nan")
+
+    def __str__(self) -> str:
+        """Mean return, its standard error, and what it is made of."""
+        return (
+            f"return {self.mean:.4g} +- {self.stderr:.2g} over {len(self.returns)} episodes, "
+            f"mean length {self.lengths.mean():.4g}"
+        )
+
+
+@dataclass(frozen=True)
+class _Agent:
+    """What evaluation needs of an algorithm."""
+
+    config: PPGConfig
+    weights: Mapping[str, Any] | None
+    policy: PPGTorchPolicy | None
+
+
+def evaluate(
+    source: Any,
+    *,
+    episodes: int = 200,
+    num_envs: int | None = None,
+    seed: int = 0,
+    env_config: Mapping[str, Any] | None = None,
+    policy: Literal["agent", "random"] = "agent",
+    explore: bool = True,
+) -> EpisodeStatistics:
+    """Play new episodes and return their raw returns and lengths.
+
+    Every environment plays a fixed number of episodes, so that short episodes are not favoured.
+    Nothing of the algorithm is changed: not its environments, its random generators or its weights.
+
+    A checkpoint is a pickle, and loading one runs what it holds: load only those you trust. One of
+    a run on a GPU loads on any machine.
+
+    Args:
+        source: A PPG algorithm, or a checkpoint of one: its folder, or Ray's `Checkpoint`.
+        episodes: Episodes in all, shared out over the environments.
+        num_envs: Environments; at most 64 unless given. It belongs to the result: other numbers
+            play other levels.
+        seed: Seed of the levels (or of the environments' first reset) and of the actions. It is not
+            mixed with the training's.
+        env_config: Keys to change in the training's `env_config`, such as `{"num_levels": 0}`.
+        policy: `agent`, or `random` for uniformly random actions.
+        explore: Sample actions, as in training; False takes the most likely one.
+
+    Raises:
+        UserError: If an argument makes no sense or the checkpoint is not one of PPG.
+    """
+    if policy not in ("agent", "random"):
+        raise UserError(f'policy={policy!r}: give "agent" or "random".')
+    if episodes < 1:
+        raise UserError(f"episodes={episodes}: must be at least 1.")
+    count = num_envs if num_envs is not None else min(episodes, MAX_DEFAULT_ENVS)
+    if not 1 <= count <= episodes:
+        raise UserError(f"num_envs={num_envs}: must be 1 to {episodes}, the number of episodes.")
+    agent = _load(source)
+    env = make_array_env(
+        agent.config.env, {**agent.config.env_config, **(env_config or {})}, count, seed
+    )
+    try:
+        act = _random(env, seed) if policy == "random" else _actor(agent, env, seed, explore)
+        return play(env, act, shares(episodes, env.num_envs))
+    finally:
+        env.close()
+
+
+def shares(episodes: int, num_envs: int) -> np.ndarray:
+    """Episodes of each environment, int64 (N,): as equal as can be, the first ones one more."""
+    quotas = np.full(num_envs, episodes // num_envs, np.int64)
+    quotas[: episodes % num_envs] += 1
+    return quotas
+
+
+def play(env: ArrayEnv, act: Act, quotas: np.ndarray) -> EpisodeStatistics:
+    """Play until every environment has finished its episodes; what it plays beyond is left out.
+
+    Args:
+        env: N environments.
+        act: Gives the environments' actions (N, ...) for observations (N, ...).
+        quotas: Episodes of each environment (N,).
+    """
+    returns: list[list[float]] = [[] for _ in quotas]
+    lengths: list[list[int]] = [[] for _ in quotas]
+    total, steps = np.zeros(len(quotas)), np.zeros(len(quotas), np.int64)
+    left = quotas.copy()
+    obs = env.reset()
+    while left.any():
+        transition = env.step(act(obs))
+        obs = transition.obs
+        total += transition.rewards
+        steps += 1
+        done = transition.terminateds | transition.truncateds
+        for index in np.flatnonzero(done & (left > 0)):
+            returns[index].append(float(total[index]))
+            lengths[index].append(int(steps[index]))
+            left[index] -= 1
+        total[done], steps[done] = 0.0, 0
+    return EpisodeStatistics(
+        np.array([*itertools.chain.from_iterable(returns)]),
+        np.array([*itertools.chain.from_iterable(lengths)], np.int64),
+    )
+
+
+def _load(source: Any) -> _Agent:
+    if isinstance(source, Algorithm):
+        _check_is_ppg(source.config)
+        return _Agent(cast(PPGConfig, source.config), None, source.get_policy())
+    path = Path(getattr(source, "path", source)).expanduser()
+    if not any((path / name).is_file() for name in CHECKPOINT_FILES):
+        raise UserError(f"{path} is no checkpoint folder of an algorithm.")
+    try:
+        info = get_checkpoint_info(str(path))
+        state = Algorithm._checkpoint_info_to_algorithm_state(info)
+    except (ValueError, KeyError, OSError) as error:
+        raise UserError(f"{path} is no checkpoint of an algorithm: {error}") from error
+    _check_is_ppg(state.get("config"))
+    weights = state["worker"]["policy_states"][DEFAULT_POLICY_ID]["weights"]
+    return _Agent(state["config"], weights, None)
+
+
+def _check_is_ppg(config: Any) -> None:
+    if not isinstance(config, PPGConfig):
+        kind = type(config).__name__.removesuffix("Config")
+        raise UserError(f"Only PPG can be evaluated here, not {kind}.")
+
+
+def _actor(agent: _Agent, env: ArrayEnv, seed: int, explore: bool) -> Act:
+    policy = agent.policy or _rebuilt(agent, env)
+    network, spec = policy.network, policy.action_spec
+    device = next(network.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    # The rollout worker's own mapping, so that both play alike.
+    surroundings = cast(Any, SimpleNamespace(array_env=env, config=agent.config))
+
+    def act(obs: np.ndarray) -> np.ndarray:
+        frames = torch.from_numpy(np.ascontiguousarray(obs)).to(device)
+        actions = _choose(network, spec, frames, explore, generator)
+        return PPGRolloutWorker.to_env_actions(surroundings, actions)
+
+    return act
+
+
+@torch.inference_mode()
+def _choose(
+    network: PhasicNetwork,
+    spec: ActionSpec,
+    obs: torch.Tensor,
+    explore: bool,
+    generator: torch.Generator,
+) -> np.ndarray:
+    logits, _ = network.policy(obs)
+    dist = spec.distribution(logits.float().cpu())
+    actions = dist.sample(generator) if explore else dist.mode()
+    return np.asarray(actions)
+
+
+def _rebuilt(agent: _Agent, env: ArrayEnv) -> PPGTorchPolicy:
+    """The policy of a checkpoint, on this machine's GPU if it has one."""
+    config = agent.config.copy(copy_frozen=False)
+    config.num_gpus = 0  # RLlib would ask for the GPU of the training's machine
+    policy = PPGTorchPolicy(env.observation_space, env.action_space, config.to_dict())
+    policy.set_weights(agent.weights)
+    policy.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    return policy
+
+
+def _random(env: ArrayEnv, seed: int) -> Act:
+    space = env.action_space
+    space.seed(seed)
+    return lambda obs: np.stack([space.sample() for _ in range(len(obs))])

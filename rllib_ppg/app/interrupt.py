@@ -1,0 +1,54 @@
+"""App: Ctrl-C: once ends a run in order, after a checkpoint; twice ends it at once."""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class Interrupt:
+    """Context in which Ctrl-C (and SIGTERM) asks for an orderly end instead of raising.
+
+    Args:
+        on_request: Called when the first one comes; must be quick.
+
+    Attributes:
+        requested: Whether an orderly end has been asked for.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, on_request: Callable[[], None] = lambda: None) -> None:
+        self.requested = False
+        self._on_request = on_request
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Interrupt":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {s: signal.signal(s, self._handle) for s in self.SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        self._on_request()
+
+
+def end_tune_loop() -> None:
+    """End Tune's loop after its current step; trials stay unfinished and can be resumed.
+
+    Tune listens to SIGUSR1 for that, and saves the experiment's state afterwards.
+    """
+    signal.raise_signal(signal.SIGUSR1)

@@ -1,0 +1,172 @@
+"""App: run one experiment with Ray Tune, from the start or from where it was left."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import SCHEDULER_IMPORT, TrialScheduler, create_scheduler
+
+from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.app.interrupt import Interrupt
+from rllib_ppg.app.live import View
+from rllib_ppg.app.names import did_you_mean
+from rllib_ppg.app.report import TrialEnd, trial_end
+from rllib_ppg.app.run_folder import experiment_folder, storage_path
+from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
+from rllib_ppg.errors import UserError
+
+ENDING = "Stopping after a checkpoint at the end of this iteration. Ctrl-C again stops at once."
+
+
+@dataclass
+class Outcome:
+    """How an experiment ended.
+
+    Attributes:
+        ends: How each of its trials ended.
+        interrupted: Ctrl-C was pressed.
+        at_once: It was pressed twice.
+    """
+
+    ends: list[TrialEnd]
+    interrupted: bool = False
+    at_once: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 a trial failed, 130 interrupted."""
+        if self.interrupted:
+            return 130
+        return 1 if any(end.status == Trial.ERROR for end in self.ends) else 0
+
+
+def make_tuner(experiment: Experiment, space: Mapping[str, Any]) -> tune.Tuner:
+    """Set up Tune for a new run.
+
+    Args:
+        experiment: The experiment.
+        space: The resolved configuration, grid nodes included.
+    """
+    keys = experiment.keys
+    checkpoint = keys.checkpoint_config
+    restore = {"restore": keys.restore} if keys.restore else None
+    return tune.Tuner(
+        keys.run,
+        param_space=dict(space),
+        tune_config=tune.TuneConfig(
+            num_samples=keys.num_samples,
+            max_concurrent_trials=keys.max_concurrent_trials,
+            time_budget_s=keys.time_budget_s,
+            scheduler=OrderlyScheduler(make_scheduler(experiment)),
+        ),
+        run_config=tune.RunConfig(
+            name=experiment.name,
+            storage_path=storage_path(experiment),
+            stop=dict(keys.stop),
+            checkpoint_config=tune.CheckpointConfig(**checkpoint.model_dump()),
+            failure_config=tune.FailureConfig(max_failures=keys.max_failures),
+            callbacks=[WatchCallback()],
+            verbose=0,
+            log_to_file=keys.log_to_file,
+        ),
+        _tuner_kwargs=restore,  # Tune's way to begin a trial from a given checkpoint
+    )
+
+
+def make_scheduler(experiment: Experiment) -> TrialScheduler:
+    """Tune's trial scheduler of an experiment; FIFO unless it names another.
+
+    Raises:
+        UserError: If its name or an argument is unknown.
+    """
+    given = experiment.keys.scheduler
+    spec = {"type": given} if isinstance(given, str) else dict(given or {})
+    name = str(spec.pop("type", "FIFO"))
+    kind = {"asha": "async_hyperband"}.get(name.lower(), name.lower())
+    if kind not in SCHEDULER_IMPORT:
+        hint = did_you_mean(name, SCHEDULER_IMPORT)
+        problem = f'unknown scheduler "{name}".{hint} Known: {", ".join(SCHEDULER_IMPORT)}.'
+        raise UserError(experiment.source.message(("scheduler",), problem))
+    found = SCHEDULER_IMPORT[kind]
+    parameters = inspect.signature(found() if inspect.isfunction(found) else found).parameters
+    for argument in spec:
+        if argument not in parameters:
+            hint = did_you_mean(argument, parameters) or f" Allowed: {', '.join(parameters)}."
+            problem = f'scheduler {name} takes no "{argument}".{hint}'
+            raise UserError(experiment.source.message(("scheduler", argument), problem))
+    goal = {"metric": "env_runners/episode_return_mean", "mode": "max"}
+    spec = {**{k: v for k, v in goal.items() if k in parameters}, **spec}
+    try:
+        return create_scheduler(kind, **spec)
+    except (TypeError, ValueError, AssertionError, ImportError) as error:
+        reason = str(error) or type(error).__name__
+        problem = f"scheduler {name}: {reason}"
+        raise UserError(experiment.source.message(("scheduler",), problem)) from None
+
+
+def check_resumable(experiment: Experiment) -> str:
+    """The results folder of an earlier run that `--resume` can go on with.
+
+    Raises:
+        UserError: If there is none, naming those that there are.
+    """
+    folder = experiment_folder(experiment)
+    if tune.Tuner.can_restore(folder):
+        return folder
+    place = Path(folder).parent
+    runs = sorted(path.parent.name for path in place.glob("*/tuner.pkl")) if place.is_dir() else []
+    there = f"; runs there: {', '.join(runs)}" if runs else ""
+    raise UserError(
+        f'There is no run of "{experiment.name}" in {place} to resume{there}. Start it without '
+        "--resume, or name it with --experiment-name and --storage-path."
+    )
+
+
+def restored_tuner(experiment: Experiment, *, finished_too: bool) -> tune.Tuner:
+    """Set up Tune to go on with an earlier run, failed trials included.
+
+    Args:
+        experiment: The experiment; only its name, place and stop keys count.
+        finished_too: Let finished trials go on as well, because the stop keys have changed.
+    """
+    kind = tune.ResumeConfig.ResumeType
+    return tune.Tuner.restore(
+        check_resumable(experiment),
+        trainable=experiment.keys.run,
+        _resume_config=tune.ResumeConfig(
+            finished=kind.RESUME if finished_too else kind.SKIP,
+            unfinished=kind.RESUME,
+            errored=kind.RESUME,
+        ),
+    )
+
+
+def fit(tuner: tune.Tuner, experiment: Experiment, view: View) -> Outcome:
+    """Run Tune to its end, to the first Ctrl-C (in order) or the second (at once)."""
+    with (
+        view,
+        Interrupt(lambda: view.note(ENDING)) as interrupt,
+        RunWatch(view, interrupt, experiment.keys.stop) as watch,
+    ):
+        at_once = False
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            at_once = True
+        ends = [trial_end(trial, watch.progress.get(trial.trial_id)) for trial in watch.trials]
+        return Outcome(ends, interrupted=interrupt.requested, at_once=at_once)
+
+
+def unfinished(ends: Sequence[TrialEnd]) -> list[TrialEnd]:
+    """Trials that can be gone on with."""
+    return [end for end in ends if end.status != Trial.TERMINATED]
+
+
+def is_connected() -> bool:
+    """Whether this process is connected to Ray."""
+    return bool(ray.is_initialized())

@@ -1,0 +1,181 @@
+"""App: what is said at the end of an experiment: results, causes of failure, what to type next."""
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.app.progress import Progress, show, show_count, show_time
+
+_STEP_BUDGETS = ("timesteps_total", "num_env_steps_sampled_lifetime")
+
+
+def cause_of(trial: Any) -> str:
+    """The error of a failed trial in one line, or two where it has a hint."""
+    error = trial.get_pickled_error()
+    cause = getattr(error, "cause", None)
+    if cause is not None:
+        return short_error(f"{type(cause).__name__}: {cause}")
+    text = str(error if error is not None else trial.get_error() or "unknown error")
+    return short_error(last_error_line(text))
+
+
+def last_error_line(text: str) -> str:
+    """The last line of a traceback that names an exception, else the last line."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in text.splitlines()]
+    lines = [line for line in lines if line]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit|Interrupt)\b", line)]
+    return (named or lines or ["unknown error"])[-1]
+
+
+def short_error(text: str, limit: int = 400) -> str:
+    """An error's text on one line, without the module path of its class, cut at `limit`."""
+    line = " ".join(text.split())
+    line = re.sub(r"^(ray\.exceptions\.)?RayTaskError\((\w+)\)", r"\2", line)
+    line = re.sub(r"^UserError: ", "", line)
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+@dataclass(frozen=True)
+class TrialEnd:
+    """How a trial ended.
+
+    Attributes:
+        name: Its name.
+        status: Tune's word for it: TERMINATED, ERROR, PAUSED, RUNNING, PENDING.
+        folder: Its results folder.
+        checkpoint: Its last checkpoint, or None.
+        cause: Why it failed, or empty.
+        progress: Where it stood.
+    """
+
+    name: str
+    status: str
+    folder: str
+    checkpoint: str | None
+    cause: str
+    progress: Progress
+
+
+def trial_end(trial: Any, progress: Progress | None) -> TrialEnd:
+    """Read off Tune's trial how it ended."""
+    checkpoint = trial.checkpoint
+    made_here = checkpoint is not None and checkpoint.path != trial.restore_path
+    return TrialEnd(
+        name=str(trial),
+        status=trial.status,
+        folder=trial.path,
+        checkpoint=checkpoint.path if made_here else None,
+        cause=cause_of(trial) if trial.status == "ERROR" else "",
+        progress=progress or Progress(),
+    )
+
+
+def closing_lines(
+    experiment: Experiment, folder: str, ends: Sequence[TrialEnd], command: Sequence[str]
+) -> list[str]:
+    """What to say when an experiment has ended in order or was interrupted in order.
+
+    Args:
+        experiment: The experiment.
+        folder: Its results folder.
+        ends: How its trials ended.
+        command: The words of the command line after `rllib`.
+    """
+    lines = ["", f"{experiment.name}: {_headline(ends)}"]
+    for end in ends:
+        lines += _trial_lines(end, single=len(ends) == 1)
+    if len(ends) != 1:
+        lines.append(_field("results", folder))
+    lines.append(_field("", f"tensorboard --logdir {shlex.quote(folder)}"))
+    commands = next_commands(experiment, ends, command)
+    return [*lines, "", "Next:", *(f"  {line}" for line in commands)]
+
+
+def _headline(ends: Sequence[TrialEnd]) -> str:
+    counts = {
+        "done": sum(end.status == "TERMINATED" for end in ends),
+        "failed": sum(end.status == "ERROR" for end in ends),
+        "interrupted": sum(end.status not in ("TERMINATED", "ERROR") for end in ends),
+    }
+    if len(ends) == 1:
+        return next(word for word, number in counts.items() if number)
+    parts = [f"{number} {word}" for word, number in counts.items() if number]
+    return f"{len(ends)} trials: {', '.join(parts)}"
+
+
+def _trial_lines(end: TrialEnd, *, single: bool) -> list[str]:
+    progress = end.progress
+    numbers = (
+        f"{show_count(progress.steps)} steps, return "
+        f"{show(progress.number('env_runners/episode_return_mean'), '.4g')}, "
+        f"{progress.iteration} iterations in {show_time(progress.seconds)}"
+    )
+    lines = [] if single else [f"  {end.name} ({end.status.lower()})"]
+    if progress.iteration:
+        lines.append(_field("reached", numbers))
+    if end.cause:
+        lines.append(_field("failed", end.cause))
+        lines.append(_field("error", str(Path(end.folder) / "error.txt")))
+    if single:
+        lines.append(_field("results", end.folder))
+    lines.append(_field("checkpoint", end.checkpoint or "none was written"))
+    if single and progress.iteration:
+        lines.append(_field("curves", str(Path(end.folder) / "progress.csv")))
+    return lines
+
+
+def _field(name: str, value: str) -> str:
+    return f"  {name:<11} {value}"
+
+
+def next_commands(
+    experiment: Experiment, ends: Sequence[TrialEnd], command: Sequence[str]
+) -> list[str]:
+    """The commands to type next: to go on, to train longer, to evaluate."""
+    going_on = [end for end in ends if end.status != "TERMINATED"]
+    saved = [end for end in ends if end.checkpoint]
+    lines = []
+    if going_on:
+        lines.append(resume_command(command))
+    elif saved:
+        lines.append(longer_command(experiment, saved[0], command))
+    if saved and experiment.keys.run == "PPG":
+        code = f"import rllib_ppg; print(rllib_ppg.evaluate('{saved[0].checkpoint}'))"
+        lines.append(f'python -c "{code}"')
+    return lines or [f"rllib {shlex.join(command)}"]
+
+
+def resume_command(command: Sequence[str]) -> str:
+    """The same command with `--resume`, which goes on with the run."""
+    words = [word for word in command if word not in ("--resume", "--no-resume")]
+    return f"rllib {shlex.join([*without_option(words, '--restore'), '--resume'])}"
+
+
+def longer_command(experiment: Experiment, end: TrialEnd, command: Sequence[str]) -> str:
+    """A command that trains on from the last checkpoint with twice the steps."""
+    words = [word for word in command if word not in ("--resume", "--no-resume")]
+    for option in ("--restore", "--stop", "-s"):
+        words = without_option(words, option)
+    budget = {k: v for k, v in experiment.keys.stop.items() if k in _STEP_BUDGETS}
+    name, steps = next(iter(budget.items()), ("timesteps_total", end.progress.steps))
+    stop = json.dumps({name: int(2 * steps)}) if steps == steps else '{"timesteps_total": N}'
+    return f"rllib {shlex.join([*words, '--restore', str(end.checkpoint), '--stop', stop])}"
+
+
+def without_option(words: Sequence[str], option: str) -> list[str]:
+    """Words of a command line without an option and its value."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word == option:
+            skip = True
+        elif not word.startswith(f"{option}="):
+            kept.append(word)
+    return kept

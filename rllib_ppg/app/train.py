@@ -1,0 +1,130 @@
+"""App: what `rllib train` does: read, check, connect to Ray, resolve, run, report."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rllib_ppg.app import cluster
+from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.app.experiment_files import load_experiments
+from rllib_ppg.app.flags import TrainFlags
+from rllib_ppg.app.run_folder import check_writable, experiment_folder, write_description
+from rllib_ppg.errors import UserError
+
+
+def run_train(flags: TrainFlags, command: Sequence[str]) -> int:
+    """Train all experiments that the flags name, one after the other.
+
+    Args:
+        flags: The flags of the command line.
+        command: Its words after `rllib`, to be written down and shown again.
+
+    Returns:
+        The exit code: 0 done, 1 a trial failed, 130 interrupted.
+
+    Raises:
+        UserError: If anything that was given is wrong; nothing has been started then.
+    """
+    experiments = load_experiments(flags)
+    settings = cluster.ray_settings(flags)
+    check_flags(flags)
+    for experiment in [] if flags.dry_run else experiments:
+        check_writable(experiment)
+    cluster.prepare_environment(settings)
+    import_modules(flags.imports or [])
+    if flags.dry_run:
+        from rllib_ppg.app.dry_run import dry_run
+
+        return dry_run(experiments, settings)
+    return _train(experiments, settings, flags, command)
+
+
+def check_flags(flags: TrainFlags) -> None:
+    """Refuse flags that contradict each other.
+
+    Raises:
+        UserError: Naming them.
+    """
+    if flags.framework not in (None, "torch"):
+        raise UserError(f"--framework {flags.framework}: PPG runs on torch only; leave it out.")
+    if flags.resume and flags.restore:
+        raise UserError(
+            "--resume goes on with the run itself and --restore starts a new one from a "
+            "checkpoint; give one of them."
+        )
+    if flags.resume and flags.dry_run:
+        raise UserError("--dry-run describes a new run; leave --resume out.")
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules (or .py files) that register environments, models or algorithms.
+
+    Raises:
+        UserError: If one cannot be imported.
+    """
+    for name in names:
+        try:
+            _import_file(Path(name)) if name.endswith(".py") else _import_module(name)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(f"--from {name} cannot be imported: {reason}") from error
+
+
+def _import_module(name: str) -> None:
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    importlib.import_module(name)
+
+
+def _import_file(path: Path) -> None:
+    from ray import cloudpickle
+
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    cloudpickle.register_pickle_by_value(module)  # workers cannot import it
+
+
+def _train(
+    experiments: Sequence[Experiment],
+    settings: cluster.RaySettings,
+    flags: TrainFlags,
+    command: Sequence[str],
+) -> int:
+    from rllib_ppg.app import plan
+
+    if settings.address is None:  # everything is known before Ray is started
+        for experiment in experiments:
+            plan.make_plan(experiment, settings, flags)
+    code = 0
+    with cluster.session(settings):
+        plans = [plan.make_plan(experiment, settings, flags) for experiment in experiments]
+        for each in plans:
+            code = max(code, _run(each, flags, command))
+            if code == 130:
+                break
+    return code
+
+
+def _run(plan: Any, flags: TrainFlags, command: Sequence[str]) -> int:
+    from rllib_ppg.app import launch, report
+    from rllib_ppg.app.live import make_view
+
+    experiment = plan.experiment
+    for line in plan.notes:
+        print(line)
+    if flags.resume:
+        tuner = launch.restored_tuner(experiment, finished_too=plan.stop_changed)
+    else:
+        tuner = launch.make_tuner(experiment, plan.space)
+    write_description(experiment, plan.complete, command, resumed=flags.resume)
+    outcome = launch.fit(tuner, experiment, make_view(plan.title, live=flags.progress))
+    folder = experiment_folder(experiment)
+    print("\n".join(report.closing_lines(experiment, folder, outcome.ends, command)))
+    return outcome.exit_code

@@ -1,0 +1,187 @@
+"""App: what happens while Tune runs an experiment: progress to the view, and the end on Ctrl-C.
+
+Tune pickles schedulers and callbacks into the results folder and makes them anew on a resume. So
+the two classes for Tune hold nothing: they pass everything on to the `RunWatch` of this process.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from rllib_ppg.app.interrupt import Interrupt, end_tune_loop
+from rllib_ppg.app.live import View
+from rllib_ppg.app.progress import Progress
+from rllib_ppg.app.report import cause_of
+from rllib_ppg.errors import UserError
+
+HOPELESS = (FloatingPointError, UserError)
+"""Errors that come again however often a trial is restarted from its checkpoint."""
+
+
+class RunWatch:
+    """The one place that knows how the running experiment stands.
+
+    Args:
+        view: Shows it.
+        interrupt: Whether Ctrl-C was pressed.
+        stop: The stop keys; they replace those of a resumed trial.
+
+    Attributes:
+        trials: Tune's trials, those not yet started included.
+        progress: Where each trial stands, by its id.
+    """
+
+    current: "RunWatch | None" = None
+
+    def __init__(self, view: View, interrupt: Interrupt, stop: dict[str, float]) -> None:
+        self.view = view
+        self.interrupt = interrupt
+        self.trials: Sequence[Trial] = ()
+        self.progress: dict[str, Progress] = {}
+        self._stop = stop
+        self._given: set[str] = set()
+
+    def __enter__(self) -> "RunWatch":
+        RunWatch.current = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        RunWatch.current = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether an orderly end has been asked for."""
+        return self.interrupt.requested
+
+    def step_begins(self, trials: Sequence[Trial]) -> None:
+        """Take note of the trials; give each the current stop keys, once."""
+        self.trials = trials
+        for trial in trials:
+            if trial.trial_id not in self._given:
+                self._given.add(trial.trial_id)
+                trial.stopping_criterion = dict(self._stop)
+                trial.invalidate_json_state()
+
+    def step_ends(self) -> None:
+        """End Tune's loop once no trial runs any more and an end was asked for."""
+        if self.stopping and not any(trial.status == Trial.RUNNING for trial in self.trials):
+            end_tune_loop()
+
+    def result(self, trial: Trial, result: dict[str, Any]) -> None:
+        """Show a new result."""
+        progress = self.progress.setdefault(trial.trial_id, Progress(self._stop))
+        progress.update(result)
+        self.view.result(trial, progress, len(self.trials))
+
+    def failed(self, trial: Trial, *, again: bool) -> None:
+        """Say that a trial failed, and whether it goes on from its checkpoint."""
+        where = "from its last checkpoint" if trial.checkpoint else "from the beginning"
+        then = f"; going on {where} (failure {trial.run_metadata.num_failures})" if again else ""
+        self.view.event(f"{trial} failed: {cause_of(trial)}{then}")
+
+    def is_hopeless(self, trial: Trial) -> bool:
+        """Whether a restart of a failed trial would fail in the same way."""
+        return isinstance(trial.get_pickled_error(), HOPELESS)
+
+
+class WatchCallback(Callback):
+    """Passes Tune's events on to the current `RunWatch`."""
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Tune begins a step of its loop."""
+        if RunWatch.current:
+            RunWatch.current.step_begins(trials)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Tune ends a step of its loop."""
+        if RunWatch.current:
+            RunWatch.current.step_ends()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial has a new result."""
+        if RunWatch.current:
+            RunWatch.current.result(trial, result)
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial failed and is restarted."""
+        if RunWatch.current and not RunWatch.current.is_hopeless(trial):
+            RunWatch.current.failed(trial, again=True)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial failed for good."""
+        if RunWatch.current:
+            RunWatch.current.failed(trial, again=False)
+
+
+class OrderlyScheduler(TrialScheduler):
+    """A Tune scheduler that pauses all trials, with a checkpoint, once Ctrl-C was pressed.
+
+    Args:
+        inner: The scheduler that decides otherwise.
+    """
+
+    def __init__(self, inner: TrialScheduler) -> None:
+        super().__init__()
+        self.inner = inner
+
+    @property
+    def metric(self) -> Any:
+        """The metric that the scheduler looks at."""
+        return self.inner.metric
+
+    @property
+    def supports_buffered_results(self) -> bool:
+        """No: an end could not be asked for in between."""
+        return False
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Pass on Tune's metric and mode."""
+        return bool(self.inner.set_search_properties(metric, mode, **spec))
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Give up a trial that came back from an error that would come again."""
+        self.inner.on_trial_add(tune_controller, trial)
+        watch = RunWatch.current
+        came_back = trial.status == Trial.PENDING and trial.run_metadata.error_filename
+        if watch and came_back and watch.is_hopeless(trial):
+            tune_controller._set_trial_status(trial, Trial.ERROR)
+            watch.failed(trial, again=False)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Pass on that a trial failed."""
+        self.inner.on_trial_error(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Decide what a trial does next; pause it where an end was asked for."""
+        decision: str = self.inner.on_trial_result(tune_controller, trial, result)
+        watch = RunWatch.current
+        if watch and watch.stopping and decision == TrialScheduler.CONTINUE:
+            return str(TrialScheduler.PAUSE)
+        return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Pass on that a trial is done."""
+        self.inner.on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """Pass on that a trial is gone."""
+        self.inner.on_trial_remove(tune_controller, trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Choose the next trial; none where an end was asked for."""
+        if RunWatch.current and RunWatch.current.stopping:
+            return None
+        return self.inner.choose_trial_to_run(tune_controller)
+
+    def debug_string(self) -> str:
+        """Describe the scheduler's state."""
+        return str(self.inner.debug_string())
