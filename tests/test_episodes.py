@@ -106,9 +106,7 @@ def test_callbacks_are_called_as_rllibs_sampler_calls_them(ray_local):
         .api_stack(enable_rl_module_and_learner=False, enable_env_runner_and_connector_v2=False)
         .environment(CodedEnv)
         .callbacks(Recorder)
-        .env_runners(
-            num_env_runners=0, num_envs_per_env_runner=3, rollout_fragment_length=STEPS
-        )
+        .env_runners(num_env_runners=0, num_envs_per_env_runner=3, rollout_fragment_length=STEPS)
         .training(train_batch_size=3 * STEPS, minibatch_size=3 * STEPS)
     )
     config.build_algo().env_runner.sample()

@@ -21,7 +21,10 @@ def test_an_undefined_metric_is_a_mistake_in_the_code():
 
 
 def test_slashes_become_levels():
-    assert nested({"a/b": 1.0, "a/c/d": 2.0, "e": 3.0}) == {"a": {"b": 1.0, "c": {"d": 2.0}}, "e": 3.0}
+    assert nested({"a/b": 1.0, "a/c/d": 2.0, "e": 3.0}) == {
+        "a": {"b": 1.0, "c": {"d": 2.0}},
+        "e": 3.0,
+    }
 
 
 def test_no_metric_hides_another_in_the_nested_result():

@@ -81,7 +81,9 @@ def test_both_networks_are_configured_by_custom_model_config():
     small = make(FRAME, widths=[4], hidden_size=8, blocks=1, arch="shared")
     convolutions = (3 * 9 * 4 + 4) + 2 * (4 * 9 * 4 + 4)
     assert parameters(small) == convolutions + (32 * 32 * 4 * 8 + 8) + (15 + 1 + 1) * (8 + 1)
-    assert isinstance(make(VECTOR, activation="relu").network.policy_encoder.activation, torch.nn.ReLU)
+    assert isinstance(
+        make(VECTOR, activation="relu").network.policy_encoder.activation, torch.nn.ReLU
+    )
 
 
 def test_normed_init_rescales_rows():
@@ -93,7 +95,7 @@ def test_normed_init_rescales_rows():
 
 
 def test_an_image_network_refuses_vectors():
-    with pytest.raises(UserError, match="ppg_impala takes images.*use ppg_mlp"):
+    with pytest.raises(UserError, match=r"ppg_impala takes images.*use ppg_mlp"):
         ImpalaModel(VECTOR, Discrete(2), 2, {}, "model")
 
 
@@ -164,7 +166,7 @@ def test_number_strings_are_taken():
     "space", [Dict({"a": VECTOR}), Tuple([VECTOR]), MultiDiscrete([2, 3]), gymnasium.spaces.Text(3)]
 )
 def test_other_observations_are_refused_with_a_way_out(space):
-    with pytest.raises(UserError, match="Box or Discrete.*FlattenObservation"):
+    with pytest.raises(UserError, match=r"Box or Discrete.*FlattenObservation"):
         check_observation_space(space)
 
 
@@ -215,7 +217,9 @@ def test_rllibs_ppo_trains_the_convolutions_on_procgen(ray_local):
     network = algorithm.get_policy().model.network
     seen: list[torch.Tensor] = []
     encoder = network.policy_encoder
-    encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
+    encoder.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].detach().clone())
+    )
     algorithm.train()
     algorithm.stop()
     # Whatever RLlib makes of the frames, the network divides by 255 once: as bytes, not as floats.

@@ -23,7 +23,9 @@ def test_the_policys_network_is_the_one_that_learns(ray_local):
     algorithm = build()
     policy = algorithm.get_policy()
     assert policy.network is policy.model.network
-    assert {id(p) for p in policy.network.parameters()} == {id(p) for p in policy.model.parameters()}
+    assert {id(p) for p in policy.network.parameters()} == {
+        id(p) for p in policy.model.parameters()
+    }
     before = [parameter.detach().clone() for parameter in policy.network.parameters()]
     algorithm.train()
     after = list(policy.network.parameters())
@@ -87,7 +89,9 @@ def test_single_actions_lie_in_the_space(ray_local, space):
     obs = np.zeros(3, np.float32)
     actions = [policy.compute_single_action(obs, explore=True)[0] for _ in range(30)]
     assert len(np.unique(np.array(actions), axis=0)) > 1
-    greedy = {np.array(policy.compute_single_action(obs, explore=False)[0]).tobytes() for _ in range(5)}
+    greedy = {
+        np.array(policy.compute_single_action(obs, explore=False)[0]).tobytes() for _ in range(5)
+    }
     assert len(greedy) == 1
     if not isinstance(space, Box):
         assert all(space.contains(np.array(a, space.dtype)) for a in actions)

@@ -265,7 +265,9 @@ def test_the_learner_sees_what_on_sample_end_made_of_the_rewards(ray_local):
 
 @pytest.fixture(scope="module")
 def remote(ray_local):
-    algorithm = build(num_envs=4, num_env_runners=2, n_pi=1, n_aux_epochs=1, env_config={"length": 20})
+    algorithm = build(
+        num_envs=4, num_env_runners=2, n_pi=1, n_aux_epochs=1, env_config={"length": 20}
+    )
     yield algorithm
     algorithm.stop()
 

@@ -146,6 +146,8 @@ def _truncation_values(
     rows = np.concatenate(
         [r.truncated_rows + start * steps for r, start in zip(rollouts, offsets, strict=False)]
     )
+    order = np.argsort(rows)  # whoever delivered them: the same batch, the same rounding
+    obs = np.concatenate([r.truncated_obs for r in rollouts])
     values = np.zeros(shape[0] * steps, np.float32)
-    values[rows] = learner.values(np.concatenate([r.truncated_obs for r in rollouts]))
+    values[rows[order]] = learner.values(obs[order])
     return values.reshape(shape).T

@@ -10,7 +10,13 @@ import numpy as np
 
 from rllib_ppg._ray_compat import AlgorithmConfig, RLlibCallback
 from rllib_ppg.algorithm import resources
-from rllib_ppg.algorithm.keys import check_keys, check_model_keys, own_keys, rllib_defaults
+from rllib_ppg.algorithm.keys import (
+    check_keys,
+    check_model_keys,
+    is_search_space,
+    own_keys,
+    rllib_defaults,
+)
 from rllib_ppg.algorithm.model import MODELS, parse_model_settings
 from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings, check_settings, interpolate
 from rllib_ppg.core.learner import AuxPhaseSettings, PolicyPhaseSettings
@@ -90,10 +96,14 @@ class PPGConfig(AlgorithmConfig):
 
     def _set(self, keys: Mapping[str, Any], rllib_setter: Any) -> "PPGConfig":
         own = {name: value for name, value in keys.items() if name in own_keys()}
-        for name, value in check_settings(own).items():
-            setattr(self, name, value)
+        self._set_own(own)
         rllib_setter(**{name: value for name, value in keys.items() if name not in own})
         return self
+
+    def _set_own(self, keys: Mapping[str, Any]) -> None:
+        values = {name: value for name, value in keys.items() if not is_search_space(value)}
+        for name, value in {**keys, **check_settings(values)}.items():
+            setattr(self, name, value)
 
     def update_from_dict(self, config_dict: Mapping[str, Any]) -> "PPGConfig":
         """Set keys from a dict, as Tune and experiment files do.
@@ -102,9 +112,7 @@ class PPGConfig(AlgorithmConfig):
             UserError: Naming every unknown, outdated or unused key, or a bad value.
         """
         config = check_keys(config_dict)
-        own = {name: config.pop(name) for name in list(config) if name in own_keys()}
-        for name, value in check_settings(own).items():
-            setattr(self, name, value)
+        self._set_own({name: config.pop(name) for name in list(config) if name in own_keys()})
         super().update_from_dict(config)
         return self
 

@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
+from ray.tune.search.sample import Domain
+
 from rllib_ppg._ray_compat import MODEL_DEFAULTS, AlgorithmConfig
 from rllib_ppg.algorithm.settings import PPGSettings, parse_number
 from rllib_ppg.errors import UserError
@@ -147,6 +149,12 @@ def _parse_rllib_number(name: str, value: Any) -> Any:
     return int(number) if isinstance(default, int) and number.is_integer() else number
 
 
+def is_search_space(value: Any) -> bool:
+    """Whether Tune will put a value here, such as `tune.grid_search([...])`."""
+    grid = isinstance(value, Mapping) and set(value) == {"grid_search"}
+    return grid or isinstance(value, Domain)
+
+
 def key_problem(name: str, value: Any) -> str | None:
     """What is wrong with one configuration key, or None."""
     if name.startswith("__") or name == "class" or name in own_keys():
@@ -198,6 +206,8 @@ def _is_plumbing(name: str, value: Any) -> bool:
 
 
 def _type_problem(name: str, value: Any, default: Any) -> str | None:
+    if is_search_space(value):
+        return None
     if isinstance(default, bool):
         wrong = not isinstance(value, bool)
         expected = "true or false"

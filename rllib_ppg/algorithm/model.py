@@ -128,7 +128,7 @@ class PPGModel(TorchModelV2, nn.Module):
         TorchModelV2.__init__(self, obs_space, action_space, num_outputs, model_config, name)
         nn.Module.__init__(self)
         settings = parse_model_settings(self.registered_name, custom_model_config)
-        # Not its original_space: RLlib's own algorithms hand over what their preprocessor made of it.
+        # Not obs_space.original_space: RLlib's own algorithms hand over preprocessed observations.
         self.network = PhasicNetwork(
             self.encoder_maker(obs_space, settings),
             num_outputs,

@@ -78,7 +78,12 @@ class PPG(Algorithm):
         self._totals = {"policy_iterations": 0, "aux_phases": 0}
         self._started = (time.perf_counter(), 0)
         # RLlib reports timers from their first use on; every result shall have the same keys.
-        for timer in (SAMPLE_TIMER, LEARN_ON_BATCH_TIMER, AUX_PHASE_TIMER, SYNCH_WORKER_WEIGHTS_TIMER):
+        for timer in (
+            SAMPLE_TIMER,
+            LEARN_ON_BATCH_TIMER,
+            AUX_PHASE_TIMER,
+            SYNCH_WORKER_WEIGHTS_TIMER,
+        ):
             self._timers[timer]
 
     def _build_learner(self) -> None:

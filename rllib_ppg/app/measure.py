@@ -2,38 +2,36 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from rllib_ppg.algorithm.config import PPGConfig
-from rllib_ppg.algorithm.model import is_image, observation_layout
+from rllib_ppg.algorithm.model import is_image
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.ppg import LearnerThreads
 from rllib_ppg.algorithm.resources import machine_cpus
 from rllib_ppg.app.environments import make_array_env
 from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
 from rllib_ppg.core.segments import SegmentStore
+from rllib_ppg.envs.arrays import ArrayEnv
 
-SECONDS = 1.5
-"""How long each part is measured, at most about."""
-
-MAX_ROWS = 2048
-"""Rows of the learner's measurement: more would only take longer."""
+SECONDS = 1.0
+"""About how long each part is measured, after one turn to warm up."""
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """Seconds that one row takes in each part; a row is one step of one environment.
+    """Seconds that one row (a step of one environment) takes in each part.
 
     Attributes:
         sample: Environment and acting network, on one worker.
         value: Value pass without gradient.
-        policy: Forward and backward pass of the policy phase.
+        policy: All epochs of the policy phase.
         record: The pass that records the old policy.
-        aux: Forward and backward pass of the auxiliary phase.
-        parameters: Of the network.
+        aux: One epoch of the auxiliary phase.
+        parameters: Parameters of the network.
     """
 
     sample: float
@@ -43,20 +41,33 @@ class Speeds:
     aux: float
     parameters: int
 
+    def iteration_s(self, config: PPGConfig) -> tuple[float, float]:
+        """Seconds of a policy iteration: sampling, and learning."""
+        rows = config.num_envs * config.rollout_fragment_length
+        workers = max(1, min(config.num_env_runners, machine_cpus()))
+        return rows * self.sample / workers, rows * (self.value + self.policy)
+
+    def aux_phase_s(self, config: PPGConfig) -> float:
+        """Seconds of an auxiliary phase."""
+        if not config.n_aux_epochs:
+            return 0.0
+        rows = config.n_pi * config.num_envs * config.rollout_fragment_length
+        return rows * (self.record + config.n_aux_epochs * self.aux)
+
 
 def measure(config: PPGConfig) -> Speeds:
     """Measure the parts of a checked configuration on this machine."""
-    envs = config.num_envs_per_env_runner
-    env = make_array_env(config.env, config.env_config, envs, seed=0)
+    env = make_array_env(config.env, config.env_config, config.num_envs_per_env_runner, seed=0)
     try:
         policy = _policy(config, env)
-        sample = _sampling(config, policy, env)
-        obs = np.array(env.observe())
+        threads = 1 if config.num_env_runners else learner_threads(config)
+        with LearnerThreads(threads):
+            sample = _sampling(policy, env)
+        frames = np.array(env.observe())
     finally:
         env.close()
-    threads = learner_threads(config)
-    with LearnerThreads(threads):
-        return _learning(config, policy, obs, sample)
+    with LearnerThreads(learner_threads(config)):
+        return _learning(config, policy, frames, sample)
 
 
 def learner_threads(config: PPGConfig) -> int:
@@ -66,51 +77,101 @@ def learner_threads(config: PPGConfig) -> int:
     return min(config.reserved_cpus(), machine_cpus())
 
 
-def _policy(config: PPGConfig, env: object) -> PPGTorchPolicy:
+def seconds_per_row(turn: Callable[[], int]) -> float:
+    """Seconds per row of a function that does some rows and says how many."""
+    turn()
+    begin, rows = time.perf_counter(), 0
+    while time.perf_counter() - begin < SECONDS:
+        rows += turn()
+    return (time.perf_counter() - begin) / rows
+
+
+def _policy(config: PPGConfig, env: ArrayEnv) -> PPGTorchPolicy:
     plain = config.copy(copy_frozen=False)
     plain.num_gpus = 0
-    spaces = env.observation_space, env.action_space  # type: ignore[attr-defined]
-    policy = PPGTorchPolicy(*spaces, plain.to_dict())
-    return policy
+    return PPGTorchPolicy(env.observation_space, env.action_space, plain.to_dict())
 
 
-def _sampling(config: PPGConfig, policy: PPGTorchPolicy, env: object) -> float:
-    """Seconds per row of one worker, which has as many threads as CPUs."""
-    obs = env.reset()  # type: ignore[attr-defined]
-    space = env.action_space  # type: ignore[attr-defined]
-    actions = np.stack([space.sample() for _ in range(len(obs))])
+def _sampling(policy: PPGTorchPolicy, env: ArrayEnv) -> float:
+    obs = env.reset()
+    actions = np.stack([env.action_space.sample() for _ in range(len(obs))])
 
     @torch.inference_mode()
-    def step() -> int:
+    def turn() -> int:
         nonlocal obs
         logits, _ = policy.network.policy(torch.from_numpy(np.ascontiguousarray(obs)))
         policy.action_spec.distribution(logits).sample()
-        obs = env.step(actions).obs  # type: ignore[attr-defined]
+        obs = env.step(actions).obs
         return len(obs)
 
-    with LearnerThreads(max(1, int(config.num_cpus_per_env_runner))):
-        return seconds_per_row(step)
+    return seconds_per_row(turn)
 
 
 def _learning(
     config: PPGConfig, policy: PPGTorchPolicy, frames: np.ndarray, sample: float
 ) -> Speeds:
     gpu = bool(config.num_gpus) and torch.cuda.is_available()
+    micro = config.rows_per_pass(images=is_image(policy.observation_space), gpu=gpu)
     learner = PhasicLearner(
         policy.network,
         policy.action_spec,
-        config.policy_phase_settings(),
-        config.aux_phase_settings(),
+        replace(config.policy_phase_settings(), nminibatch=1, minibatch_unit="segment"),
+        replace(config.aux_phase_settings(), aux_mbsize=1, minibatch_unit="segment"),
         device="cuda" if gpu else "cpu",
-        micro_batch_size=config.rows_per_pass(images=is_image(policy.observation_space), gpu=gpu),
+        micro_batch_size=micro,
         generator=np.random.default_rng(0),
     )
-    rows = min(MAX_ROWS, config.num_envs * config.rollout_fragment_length // config.nminibatch)
-    batch = _batch(policy, frames, max(1, rows))
-    obs = batch.obs.reshape(-1, *batch.obs.shape[2:])
-    value = seconds_per_row(lambda: len(learner.values(obs)))
-    steps = learner.policy_steps(batch)
-    policy_phase = seconds_per_row(lambda: _next(steps, learner, batch))
-    record, aux = _auxiliary(learner, config, batch)
+    most = micro or 4096
+    rows = config.num_envs * config.rollout_fragment_length // config.nminibatch
+    batch = _batch(policy, frames, max(1, min(most, rows)))
+    dual = policy.network.separate_value_encoder
+    value = seconds_per_row(lambda: len(learner.values(batch.obs[0]))) if dual else 0.0
+    phase = seconds_per_row(lambda: batch.obs.shape[1] if learner.policy_phase(batch) else 1)
+    record, aux = 0.0, 0.0
+    if config.n_aux_epochs:
+        rows = config.aux_mbsize * config.rollout_fragment_length
+        record, aux = _auxiliary(learner, _store(frames, min(most, rows)))
     count = sum(parameter.numel() for parameter in policy.network.parameters())
-    return Speeds(sample, value, policy_phase, record, aux, count)
+    return Speeds(sample, value, phase, record, aux, count)
+
+
+def _batch(policy: PPGTorchPolicy, frames: np.ndarray, rows: int) -> PolicyBatch:
+    """One segment of `rows` steps, with actions of the policy."""
+    obs = np.resize(frames, (1, rows, *frames.shape[1:]))
+    with torch.no_grad():
+        logits, _ = policy.network.policy(torch.from_numpy(obs[0, :1]))
+    spec = policy.action_spec
+    dist = spec.distribution(logits.float().cpu().repeat(rows, 1))
+    actions = dist.sample()
+    zeros = np.zeros((1, rows), np.float32)
+    return PolicyBatch(
+        obs=obs,
+        actions=actions.numpy()[None],
+        logp=dist.logp(actions).numpy()[None],
+        advantages=np.linspace(-1, 1, rows, dtype=np.float32)[None],
+        value_targets=zeros,
+        vf_preds=zeros,
+    )
+
+
+def _store(frames: np.ndarray, rows: int) -> SegmentStore:
+    store = SegmentStore(1, rows, frames.shape[1:], frames.dtype)
+    taken = store.append([0])
+    store.obs[taken] = np.resize(frames, (1, rows, *frames.shape[1:]))
+    store.value_targets[taken] = 0.0
+    return store
+
+
+def _auxiliary(learner: PhasicLearner, store: SegmentStore) -> tuple[float, float]:
+    """Seconds per row of recording the old policy, and of one epoch."""
+    rows, spent = store.num_steps, {"record": 0.0, "aux": 0.0}
+    done = {"record": 0, "aux": 0}
+    while sum(spent.values()) < 2 * SECONDS or not done["aux"]:
+        phase = learner.begin_aux_phase(store)
+        while not phase.done:
+            part = "record" if phase.epoch == 0 else "aux"
+            begin = time.perf_counter()
+            phase.run(None)
+            spent[part] += time.perf_counter() - begin
+            done[part] += rows
+    return spent["record"] / done["record"], spent["aux"] / done["aux"]

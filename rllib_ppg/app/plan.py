@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_ppg.algorithm import resources
+from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.app import cluster
 from rllib_ppg.app.checks import Checked, check, check_memory
 from rllib_ppg.app.experiment import Experiment
@@ -26,6 +27,7 @@ class Plan:
         space: Its configuration for Tune, `auto` resolved.
         complete: The same with PPG's defaults filled in.
         title: What to call it in the view.
+        configs: PPG's configuration objects, one a variant; none for other algorithms.
         notes: What to say before it starts.
         stop_changed: It resumes an earlier run, with other stop keys.
     """
@@ -34,12 +36,25 @@ class Plan:
     space: dict[str, Any]
     complete: dict[str, Any]
     title: str
+    configs: list[PPGConfig] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     stop_changed: bool = False
 
 
-def make_plan(experiment: Experiment, settings: cluster.RaySettings, flags: TrainFlags) -> Plan:
+def make_plan(
+    experiment: Experiment,
+    settings: cluster.RaySettings,
+    flags: TrainFlags,
+    *,
+    check_store: bool = True,
+) -> Plan:
     """Check an experiment against itself and against the machine or cluster.
+
+    Args:
+        experiment: The experiment.
+        settings: Which Ray it will run on.
+        flags: The flags of the command line.
+        check_store: Refuse a frame store that is larger than memory.
 
     Raises:
         UserError: With everything that is wrong.
@@ -51,10 +66,11 @@ def make_plan(experiment: Experiment, settings: cluster.RaySettings, flags: Trai
     with resources.assume(cpus, gpus):
         checked = check(experiment)
         space = param_space(checked)
-        plan = Plan(experiment, space, complete(checked, space), title_of(checked))
+        title = title_of(checked)
+        plan = Plan(experiment, space, complete(checked, space), title, checked.configs)
         if flags.resume:
             _use_earlier(plan)
-        if settings.address is None:
+        if check_store and settings.address is None:
             check_memory(checked)
         if not flags.wait_for_resources:
             _check_fits(plan, settings)

@@ -38,7 +38,7 @@ def run_train(flags: TrainFlags, command: Sequence[str]) -> int:
     if flags.dry_run:
         from rllib_ppg.app.dry_run import dry_run
 
-        return dry_run(experiments, settings)
+        return dry_run(experiments, settings, flags)
     return _train(experiments, settings, flags, command)
 
 

@@ -1,0 +1,271 @@
+"""App: `rllib train --dry-run`: what a run would be, without starting Ray or training."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import psutil
+
+from rllib_ppg.algorithm import resources
+from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.model import MODELS, default_model, is_image, parse_model_settings
+from rllib_ppg.algorithm.settings import DEFAULTS
+from rllib_ppg.app import cluster
+from rllib_ppg.app.checks import observation_space, store_bytes
+from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.app.flags import TrainFlags
+from rllib_ppg.app.measure import Speeds, learner_threads, measure
+from rllib_ppg.app.plan import Plan, make_plan
+from rllib_ppg.app.progress import show_time
+from rllib_ppg.app.resolve import DERIVED
+from rllib_ppg.app.run_folder import experiment_folder
+from rllib_ppg.app.variants import variants
+from rllib_ppg.envs.procgen import parse_options
+from rllib_ppg.errors import UserError
+
+STEP_KEYS = ("timesteps_total", "num_env_steps_sampled_lifetime", "num_env_steps_sampled")
+
+
+def dry_run(
+    experiments: Sequence[Experiment], settings: cluster.RaySettings, flags: TrainFlags
+) -> int:
+    """Check experiments and describe them.
+
+    Raises:
+        UserError: If one is wrong, as the run itself would say.
+    """
+    if settings.address is None:
+        plans = [make_plan(e, settings, flags, check_store=False) for e in experiments]
+    else:
+        with cluster.session(settings):
+            plans = [make_plan(e, settings, flags, check_store=False) for e in experiments]
+    for plan in plans:
+        for line in describe(plan, settings):
+            print(line)
+    print("Nothing was started (--dry-run).")
+    return 0
+
+
+def describe(plan: Plan, settings: cluster.RaySettings) -> Iterator[str]:
+    """All lines about one experiment."""
+    experiment = plan.experiment
+    yield plan.title
+    yield from (f"  {note}" for note in plan.notes)
+    yield _field("from", experiment.source.default)
+    yield _field("results to", experiment_folder(experiment))
+    count = len(variants(plan.space)) * experiment.keys.num_samples
+    if count > 1:
+        yield _field("trials", f"{count}; sizes and times below are those of one, the first")
+    yield from _configuration(plan)
+    if not plan.configs:
+        yield "  (run by RLlib as it is: no sizes and no estimate for other algorithms than PPG)"
+        yield ""
+        return
+    config = plan.configs[0]
+    yield from _resources(config, settings)
+    yield from _arithmetic(config)
+    yield from _budget(config, experiment.keys.stop)
+    yield from _memory(config, settings)
+    yield from _time(config, experiment.keys.stop, count)
+
+
+def _field(name: str, value: Any) -> str:
+    return f"  {name:<16} {value}"
+
+
+def _configuration(plan: Plan) -> Iterator[str]:
+    given = dict(flattened(plan.experiment.config))
+    resolved = dict(flattened(plan.space))
+    width = max(map(len, resolved))
+    yield ""
+    yield "Configuration as given"
+    for name, value in resolved.items():
+        note = "  (auto)" if given.get(name) == "auto" else ""
+        note = "  (default)" if name not in given else note
+        yield f"  {name:<{width}}  {value}{note}"
+    for name, value in plan.experiment.keys.stop.items():
+        yield f"  {'stop.' + name:<{width}}  {value:,}"
+    if plan.configs:
+        yield "The rest, at its defaults"
+        yield from _columns(_defaults(plan.configs[0], resolved))
+    yield ""
+
+
+def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a configuration, with dots in their names."""
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value and "grid_search" not in value:
+            yield from flattened(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _defaults(config: PPGConfig, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that decides on the run and was not given: PPG's keys, the game's, the model's."""
+    found = {name: value for name, value in DEFAULTS.items() if name not in DERIVED}
+    if config.env == "procgen":
+        options = parse_options(config.env_config).model_dump()
+        found |= {f"env_config.{name}": value for name, value in options.items()}
+    model = config.model.get("custom_model") or default_model(observation_space(config))
+    found["model.custom_model"] = model
+    if model in MODELS:
+        settings = parse_model_settings(model, config.model.get("custom_model_config") or {})
+        prefix = "model.custom_model_config."
+        found |= {f"{prefix}{name}": value for name, value in settings.model_dump().items()}
+    return {name: value for name, value in found.items() if name not in resolved}
+
+
+def _columns(values: Mapping[str, Any], width: int = 96) -> Iterator[str]:
+    """`name value` pairs, as many on a line as fit."""
+    line = " "
+    for name, value in values.items():
+        word = f" {name} {value},"
+        if len(line) + len(word) > width:
+            yield line
+            line = " "
+        line += word
+    yield line.rstrip(",")
+
+
+def _resources(config: PPGConfig, settings: cluster.RaySettings) -> Iterator[str]:
+    there = cluster.nodes(settings)
+    cpus, gpus = (sum(node.get(kind, 0.0) for node in there) for kind in ("CPU", "GPU"))
+    workers = config.num_env_runners
+    each = f"{config.num_envs_per_env_runner} environments"
+    place = "this machine" if settings.address is None else f"cluster, {len(there)} node(s)"
+    yield "Resources"
+    threads = learner_threads(config)
+    main = f"{config.num_cpus_for_main_process:g} CPU, {config.num_gpus:g} GPU"
+    yield _field("learner", f"{main}, {threads} thread{'s' if threads > 1 else ''}")
+    yield _field(
+        "rollout workers",
+        f"{workers} x {config.num_cpus_per_env_runner:g} CPU, {each} each"
+        if workers
+        else f"none: the learner's process steps all {each} itself",
+    )
+    yield _field(place, f"{cpus:g} CPUs, {gpus:g} GPUs")
+    yield ""
+
+
+def _arithmetic(config: PPGConfig) -> Iterator[str]:
+    envs, steps = config.num_envs, config.rollout_fragment_length
+    rows = envs * steps
+    yield "Batch"
+    yield _field("N x T", f"{envs} x {steps} = {rows:,} environment steps a policy iteration")
+    pi, vf = config.n_epoch_pi, config.n_epoch_vf
+    epochs = f"{pi} joint epoch(s)" if pi == vf else f"{vf} value and {pi} policy epoch(s)"
+    size = rows // config.nminibatch
+    yield _field(
+        "policy phase",
+        f"{epochs} of {config.nminibatch} minibatches of {size:,} rows: "
+        f"{policy_updates(config)} optimiser steps",
+    )
+    if config.n_aux_epochs:
+        count = aux_updates(config) // config.n_aux_epochs
+        yield _field(
+            "auxiliary phase",
+            f"after every {config.n_pi} iterations, {config.n_aux_epochs} epochs of {count:,} "
+            f"minibatches of {config.aux_mbsize * steps:,} rows: {aux_updates(config):,} optimiser "
+            "steps",
+        )
+    else:
+        yield _field("auxiliary phase", "none (n_aux_epochs 0: PPO)")
+    micro = config.rows_per_pass(
+        images=is_image(observation_space(config)), gpu=bool(config.num_gpus)
+    )
+    yield _field("at a time", f"{micro:,} rows a pass" if micro else "whole minibatches")
+    yield ""
+
+
+def policy_updates(config: PPGConfig) -> int:
+    """Optimiser steps of a policy phase."""
+    pi, vf = config.n_epoch_pi, config.n_epoch_vf
+    return (pi if pi == vf else pi + vf) * int(config.nminibatch)
+
+
+def aux_updates(config: PPGConfig) -> int:
+    """Optimiser steps of an auxiliary phase."""
+    segments = config.n_pi * config.num_envs
+    return int(config.n_aux_epochs * math.ceil(segments / config.aux_mbsize))
+
+
+def phases(config: PPGConfig, steps: float) -> tuple[int, int]:
+    """Policy iterations and whole auxiliary phases within a budget of environment steps."""
+    iterations = math.ceil(steps / (config.num_envs * config.rollout_fragment_length))
+    # The phase after the last iteration is not begun: the stop key is met first.
+    aux = (iterations - 1) // config.n_pi if config.n_aux_epochs else 0
+    return iterations, aux
+
+
+def steps_of(stop: Mapping[str, float]) -> float | None:
+    """The budget in environment steps, if the stop keys set one."""
+    found = [stop[name] for name in STEP_KEYS if name in stop]
+    return min(found) if found else None
+
+
+def _budget(config: PPGConfig, stop: Mapping[str, float]) -> Iterator[str]:
+    steps = steps_of(stop)
+    if steps is None:
+        return
+    iterations, aux = phases(config, steps)
+    yield f"Within {steps:,.0f} environment steps"
+    yield _field(
+        "policy phase",
+        f"{iterations:,} iterations, {iterations * policy_updates(config):,} optimiser steps",
+    )
+    yield _field(
+        "auxiliary phase", f"{aux:,} phases, {aux * aux_updates(config):,} optimiser steps"
+    )
+    yield ""
+
+
+def _memory(config: PPGConfig, settings: cluster.RaySettings) -> Iterator[str]:
+    needed, total = store_bytes(config), resources.machine_memory()
+    free = psutil.virtual_memory().available
+    yield "Memory"
+    yield _field(
+        "frame store",
+        f"{needed / 1e9:.2f} GB of {total / 1e9:.1f} GB (free now: {free / 1e9:.1f} GB)",
+    )
+    try:
+        resources.check_memory(needed, total, "this machine")
+    except UserError as error:
+        yield f"  WARNING: it does not fit, so training would be refused here. {error}"
+    yield ""
+
+
+def _time(config: PPGConfig, stop: Mapping[str, float], trials: int) -> Iterator[str]:
+    yield "Time on this machine, from a measurement of some seconds"
+    speeds = measure(config)
+    sampling, learning = speeds.iteration_s(config)
+    aux = speeds.aux_phase_s(config)
+    rows = config.num_envs * config.rollout_fragment_length
+    yield _field("network", f"{speeds.parameters:,} parameters")
+    yield _field("sampling", f"{_precise(sampling)} an iteration, {rows / sampling:,.0f} steps/s")
+    yield _field("policy phase", f"{_precise(learning)} an iteration")
+    if config.n_aux_epochs:
+        yield _field("auxiliary phase", f"{_precise(aux)} each")
+    pace = rows / (sampling + learning + aux / config.n_pi)
+    yield _field("all phases", f"{pace:,.0f} steps/s")
+    yield from _total(config, stop, speeds, pace)
+    if trials > 1:
+        yield _field("", f"times {trials} trials, which share this machine")
+    yield ""
+
+
+def _total(
+    config: PPGConfig, stop: Mapping[str, float], speeds: Speeds, pace: float
+) -> Iterator[str]:
+    steps, seconds = steps_of(stop), stop.get("time_total_s")
+    if steps is not None:
+        iterations, aux = phases(config, steps)
+        whole = iterations * sum(speeds.iteration_s(config)) + aux * speeds.aux_phase_s(config)
+        yield _field("whole run", f"about {whole / 3600:.3g} hours ({show_time(whole)})")
+    if seconds is not None:
+        yield _field("", f"about {pace * seconds:,.0f} steps in {show_time(seconds)}")
+    if steps is None and seconds is None:
+        yield _field("whole run", "stop sets neither timesteps_total nor time_total_s")
+
+
+def _precise(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 10 else show_time(seconds)
