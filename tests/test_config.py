@@ -251,8 +251,10 @@ def test_what_is_not_supported_is_refused_by_name(changes: dict[str, Any], says:
 
 def test_multi_agent_policies_are_refused():
     made = config().multi_agent(policies={"a", "b"}, policy_mapping_fn=lambda *a, **k: "a")
-    with pytest.raises(UserError, match="one agent"):
+    with pytest.raises(UserError, match=r'"policies": PPG is for one agent'):
         made.validate()
+    with pytest.raises(UserError, match=r'"multiagent".* one agent'):
+        config(multiagent={"policies": {"a": None}})
 
 
 def test_callback_functions_are_refused_with_the_way_to_do_it():

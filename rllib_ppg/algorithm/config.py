@@ -262,7 +262,7 @@ class PPGConfig(AlgorithmConfig):
             return self.micro_batch_size
         if not images:
             return None
-        return 4096 if gpu else 64
+        return 4096 if gpu else 128
 
     def reserved_cpus(self) -> int:
         """CPUs that the run reserves: the learner's and the workers'."""

@@ -69,7 +69,10 @@ UNUSED = {
     "eager_tracing": "PPG runs on torch only",
     "shuffle_sequences": "minibatches are always shuffled; see minibatch_unit",
     "straggler_mitigation": "Ray removed it",
+    "multiagent": "PPG is for one agent",
 }
+
+MULTI_AGENT = {"policies", "policies_to_train", "policy_mapping_fn", "is_policy_to_train"}
 
 RECURRENT = {"use_lstm", "use_attention", "lstm_cell_size", "max_seq_len"}
 
@@ -192,13 +195,15 @@ def _rllib_key_problem(name: str, value: Any) -> str | None:
         )
     if name.startswith("_") or _same(value, default) or _is_plumbing(name, value):
         return None
+    if name in MULTI_AGENT:
+        return f'Config key "{name}": PPG is for one agent; remove it.'
     return f'Config key "{name}" is RLlib\'s, but PPG does not use it; remove it.'
 
 
 def _is_plumbing(name: str, value: Any) -> bool:
     """Whether a non-default value is only another writing of the default (after a restore)."""
     default = rllib_defaults()[name]
-    if name in ("policies", "policies_to_train", "policy_mapping_fn", "is_policy_to_train"):
+    if name in MULTI_AGENT:
         return not isinstance(value, Mapping) or set(value) <= {"default_policy"}
     if callable(default) or isinstance(default, type):
         return getattr(default, "__name__", None) == getattr(value, "__name__", None)

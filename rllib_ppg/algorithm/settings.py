@@ -209,7 +209,7 @@ class PPGSettings(BaseModel):
     micro_batch_size: Annotated[Integer, Field(ge=1)] | Auto = Field(
         "auto",
         description="Rows per forward and backward pass; gradients accumulate to the same "
-        "update. auto: 64 for images on a CPU, 4096 on a GPU, whole minibatches for vectors.",
+        "update. auto: 128 for images on a CPU, 4096 on a GPU, whole minibatches for vectors.",
     )
     learner_threads: Annotated[Integer, Field(ge=1, le=1024)] | Auto = Field(
         "auto",

@@ -208,8 +208,8 @@ def _restore_problems(experiment: Experiment) -> Iterator[str]:
     if (folder / "algorithm_state.pkl").is_file() or (folder / "rllib_checkpoint.json").is_file():
         experiment.keys.restore = str(folder.resolve())
         return
-    inside = sorted(folder.glob("**/checkpoint_*/rllib_checkpoint.json")) if folder.is_dir() else []
-    hint = f" Did you mean {inside[-1].parent}?" if inside else ""
+    inside = [*folder.glob("checkpoint_*"), *folder.glob("*/checkpoint_*")]
+    hint = f" Did you mean {max(inside)}?" if inside else ""
     yield experiment.source.message(("restore",), f"restore: {name} is no checkpoint folder.{hint}")
 
 

@@ -28,7 +28,9 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
+    # typer loads pydantic to handle an option of the group, which `rllib train --help` would wait
+    # for; so `main` looks after --help and --version of the bare command.
+    context_settings={"help_option_names": []},
 )
 
 _EXAMPLES = """
@@ -52,7 +54,7 @@ def _rllib() -> None:
     pass
 
 
-@app.command(epilog=_EXAMPLES)
+@app.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
 def train(
     ctx: typer.Context,
     words: flags.Words = None,
@@ -90,7 +92,11 @@ def train(
     """Train the experiments of a file, or one given by flags."""
     from rllib_ppg.app.train import run_train
 
-    return run_train(flags.TrainFlags(**ctx.params), ctx.obj or [])
+    try:
+        return run_train(flags.TrainFlags(**ctx.params), ctx.obj or [])
+    except KeyboardInterrupt:
+        print("\nInterrupted before anything was trained.", file=sys.stderr)
+        return INTERRUPTED
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -102,21 +108,22 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         0 done, 1 a trial failed, 2 wrong usage, 130 interrupted.
     """
-    # Not an option of `app`: typer would load pydantic for it and `train --help` would be slow.
     words = sys.argv[1:] if arguments is None else arguments
-    if words == ["--version"]:
+    if words[:1] == ["--version"]:
         print(f"rllib-ppg {__version__}")
         return 0
+    asked = words[:1] in (["--help"], ["-h"])
     try:
-        result: Any = app(words, standalone_mode=False, prog_name="rllib", obj=words)
+        result: Any = app(
+            [] if asked else words, standalone_mode=False, prog_name="rllib", obj=words
+        )
     except UserError as error:
         return _complain(str(error))
     except _ParserError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help has been shown
-            return USAGE_ERROR
+            return 0 if asked else USAGE_ERROR
         return _complain(_parser_message(error))
     except (KeyboardInterrupt, typer.Abort):
-        print("\nInterrupted.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output is gone, as in `rllib --help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

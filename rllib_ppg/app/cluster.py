@@ -97,6 +97,8 @@ def prepare_environment(settings: RaySettings) -> None:
         if not _can_write(Path.home() / ".ray" / "auth_token"):
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     if not settings.info:
+        # What Ray prints of other processes here even with log_to_driver off.
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
         warnings.filterwarnings("ignore", module=r"(ray|gymnasium|gym|pyarrow|google|pydantic)\b")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
 

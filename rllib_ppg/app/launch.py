@@ -13,10 +13,10 @@ from ray.tune.schedulers import SCHEDULER_IMPORT, TrialScheduler, create_schedul
 
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.interrupt import Interrupt
-from rllib_ppg.app.live import View
 from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.app.report import TrialEnd, trial_end
 from rllib_ppg.app.run_folder import experiment_folder, storage_path
+from rllib_ppg.app.view import View
 from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
 from rllib_ppg.errors import UserError
 

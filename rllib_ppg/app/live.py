@@ -1,9 +1,12 @@
-"""App: how a running experiment is shown: a live view on a terminal, plain lines without one."""
+"""App: the live view of a running experiment on a terminal."""
 
 import math
+import os
 import sys
 import time
-from typing import Any, Protocol, TextIO
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -12,26 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from rllib_ppg.app.progress import Progress, show, show_count, show_time
+from rllib_ppg.app.view import (
+    AUX_LOSSES,
+    LENGTH,
+    POLICY_LOSSES,
+    RETURN,
+    clock,
+    eta_of,
+    phase_of,
+)
 
-RETURN = "env_runners/episode_return_mean"
-LENGTH = "env_runners/episode_len_mean"
-
-POLICY_LOSSES = {
-    "loss": "policy_phase/loss_pi",
-    "value": "policy_phase/loss_vf",
-    "kl": "policy_phase/approx_kl",
-    "clip": "policy_phase/clip_fraction",
-    "entropy": "policy_phase/entropy",
-    "expl.var": "policy_phase/explained_variance",
-    "grad": "policy_phase/grad_norm",
-}
-AUX_LOSSES = {
-    "loss": "aux_phase/loss_total",
-    "kl": "aux_phase/pol_distance",
-    "aux value": "aux_phase/vf_aux",
-    "value": "aux_phase/vf_true",
-    "grad": "aux_phase/grad_norm",
-}
 TIMES = {
     "sample": "sampling",
     "policy_phase": "policy",
@@ -41,151 +34,34 @@ TIMES = {
 }
 
 
-class View(Protocol):
-    """What shows a running experiment."""
-
-    def __enter__(self) -> "View":
-        """Begin to show it."""
-
-    def __exit__(self, *error: object) -> None:
-        """End."""
-
-    def result(self, trial: Any, progress: Progress, trials: int) -> None:
-        """A trial has a new result; there are `trials` in all."""
-
-    def event(self, text: str) -> None:
-        """Something happened that is worth a line of its own."""
-
-    def note(self, text: str) -> None:
-        """Say something lasting, from a signal handler: only take it in here."""
-
-
-def make_view(title: str, *, live: bool, out: TextIO | None = None) -> View:
-    """The live view where it is wanted and the output is a terminal, else plain lines.
-
-    Args:
-        title: What is trained.
-        live: Whether a live view is wanted.
-        out: Where to write; the standard output unless given.
-    """
-    out = out or sys.stdout
-    if live and out.isatty():
-        return LiveView(title, Console(file=out))
-    return PlainView(title, out)
-
-
-def phase_of(progress: Progress) -> str:
-    """Where in its phases a PPG trial stands, in words."""
-    epochs, share = progress.stat("phase/aux_epochs"), progress.stat("phase/aux_progress")
-    if progress.in_aux_phase:
-        epoch = f"epoch {progress.aux_epoch} of {epochs:.0f}"
-        what = epoch if progress.aux_epoch else "recording the old policy"
-        return f"auxiliary phase: {what}, {show(share, '.0%')} of the phase"
-    if not epochs:
-        return f"policy iteration {show_count(progress.stat('phase/policy_iterations_total'))}"
-    done, whole = progress.stat("phase/policy_iterations"), progress.stat("phase/n_pi")
-    return f"policy iteration {show(done, '.0f')} of {show(whole, '.0f')}, then auxiliary phase"
-
-
-def eta_of(progress: Progress) -> str:
-    """Time to go; `>` where no auxiliary phase has been seen yet, which will take time too."""
-    unseen = (
-        progress.is_ppg
-        and progress.stat("phase/aux_epochs") > 0
-        and progress.stat("phase/aux_phases") == 0
-    )
-    text = show_time(progress.eta_s)
-    return f">{text}" if unseen and text != "-" else text
-
-
-class PlainView:
-    """One line a training iteration, without control codes.
-
-    Args:
-        title: What is trained.
-        out: Where to write.
-    """
-
-    def __init__(self, title: str, out: TextIO) -> None:
-        self._title = title
-        self._out = out
-
-    def __enter__(self) -> "PlainView":
-        self._print(f"{self._title}: starting")
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def result(self, trial: Any, progress: Progress, trials: int) -> None:
-        """Print a line."""
-        name = f"{trial} " if trials > 1 else ""
-        self._print(f"{clock()} {name}{plain_line(progress)}")
-
-    def event(self, text: str) -> None:
-        """Print a line."""
-        self._print(f"{clock()} {text}")
-
-    def note(self, text: str) -> None:
-        """Print a line."""
-        self._print(f"{clock()} {text}")
-
-    def _print(self, text: str) -> None:
-        self._out.write(f"{text}\n")
-        self._out.flush()
-
-
-def clock() -> str:
-    """The time of day."""
-    return time.strftime("%H:%M:%S")
-
-
-def plain_line(progress: Progress) -> str:
-    """A result on one line."""
-    parts = [f"iteration {progress.iteration}", f"steps {steps_of(progress)}"]
-    parts += [f"eta {eta_of(progress)}", f"{show_count(progress.speed)} steps/s"]
-    if progress.is_ppg:
-        parts.append(progress.phase)
-    parts.append(f"return {show(progress.number(RETURN), '.4g')}")
-    parts.append(f"length {show(progress.number(LENGTH), '.4g')}")
-    losses = AUX_LOSSES if progress.in_aux_phase else POLICY_LOSSES
-    if progress.is_ppg:
-        parts += [f"{name} {show(progress.stat(key))}" for name, key in losses.items()]
-    return "  ".join(parts)
-
-
-def steps_of(progress: Progress) -> str:
-    """Environment steps so far, and the share of the budget."""
-    share = progress.share_done
-    return show_count(progress.steps) + ("" if math.isnan(share) else f" ({share:.1%})")
-
-
 class LiveView:
     """A view on the terminal that is drawn anew four times a second.
 
     Args:
         title: What is trained.
-        console: The terminal.
+        out: The terminal.
     """
 
-    def __init__(self, title: str, console: Console) -> None:
+    def __init__(self, title: str, out: TextIO) -> None:
         self._title = title
         self._note = ""
         self._begin = time.monotonic()
         self._trials: dict[str, Progress] = {}
         self._folders: dict[str, str] = {}
         self._expected = 1
-        self._console = console
+        self._console = console = Console(file=out)
+        self._stack = ExitStack()
         self._live = Live(
             get_renderable=self._render, console=console, refresh_per_second=4, transient=False
         )
 
     def __enter__(self) -> "LiveView":
-        self._live.start()
+        self._stack.enter_context(silent_keys())
+        self._stack.enter_context(self._live)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._live.stop()
+        self._stack.close()
 
     def result(self, trial: Any, progress: Progress, trials: int) -> None:
         """Take in a new result; the next drawing shows it."""
@@ -221,6 +97,29 @@ class LiveView:
         elapsed = show_time(time.monotonic() - self._begin)
         table.add_row(Text(self._title, style="bold"), Text(elapsed, style="dim"))
         return table
+
+
+@contextmanager
+def silent_keys() -> Iterator[None]:
+    """Context in which the terminal does not write keys, such as ^C, into what is drawn."""
+    try:
+        import termios
+
+        before = termios.tcgetattr(sys.stdin.fileno())
+        # A job in the background would be stopped if it touched the terminal.
+        in_front = os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except Exception:  # no terminal there, or a system without termios: nothing to silence
+        in_front = False
+    if not in_front:
+        yield
+        return
+    quiet = [*before]
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, before)
 
 
 def single(progress: Progress, folder: str) -> RenderableType:

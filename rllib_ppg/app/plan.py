@@ -127,5 +127,5 @@ def _check_fits(plan: Plan, settings: cluster.RaySettings) -> None:
         try:
             cluster.check_fits(cluster.bundles_of(experiment.keys.run, variant), there, place)
         except UserError as error:
-            message = experiment.source.message(("config", "num_env_runners"), str(error))
-            raise UserError(message) from None
+            key = "num_gpus" if "GPU" in str(error).split("Use ")[0] else "num_env_runners"
+            raise UserError(experiment.source.message(("config", key), str(error))) from None

@@ -8,19 +8,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray import cloudpickle
+from ray.exceptions import RayError
+
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.progress import Progress, show, show_count, show_time
 
 _STEP_BUDGETS = ("timesteps_total", "num_env_steps_sampled_lifetime")
 
 
+def error_of(trial: Any) -> BaseException | None:
+    """The exception of a failed trial, or None where it is not known.
+
+    Tune's own `get_pickled_error` looks where files only arrive some time later.
+    """
+    path = trial.pickled_error_file
+    if path is None or not Path(path).is_file():
+        return None
+    try:
+        with open(path, "rb") as file:
+            error = cloudpickle.load(file)
+    except Exception:  # an exception class that this process does not have
+        return None
+    found: BaseException = getattr(error, "cause", None) or error
+    return found
+
+
 def cause_of(trial: Any) -> str:
-    """The error of a failed trial in one line, or two where it has a hint."""
-    error = trial.get_pickled_error()
-    cause = getattr(error, "cause", None)
-    if cause is not None:
-        return short_error(f"{type(cause).__name__}: {cause}")
-    text = str(error if error is not None else trial.get_error() or "unknown error")
+    """The error of a failed trial in one line."""
+    error = error_of(trial)
+    if error is not None and not isinstance(error, RayError):
+        return short_error(f"{type(error).__name__}: {error}")
+    path = trial.error_file
+    text = Path(path).read_text(errors="replace") if path and Path(path).is_file() else str(error)
     return short_error(last_error_line(text))
 
 
@@ -28,7 +48,9 @@ def last_error_line(text: str) -> str:
     """The last line of a traceback that names an exception, else the last line."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in text.splitlines()]
     lines = [line for line in lines if line]
-    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit|Interrupt)\b", line)]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Exit)\b.*:", line)]
+    # Algorithm.__repr__ fails in this way where its __init__ failed before.
+    named = [line for line in named if "'enable_rl_module_and_learner'" not in line]
     return (named or lines or ["unknown error"])[-1]
 
 
@@ -36,6 +58,7 @@ def short_error(text: str, limit: int = 400) -> str:
     """An error's text on one line, without the module path of its class, cut at `limit`."""
     line = " ".join(text.split())
     line = re.sub(r"^(ray\.exceptions\.)?RayTaskError\((\w+)\)", r"\2", line)
+    line = re.sub(r"^([a-z_]\w*\.)+(?=[A-Z])", "", line)
     line = re.sub(r"^UserError: ", "", line)
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
@@ -76,17 +99,24 @@ def trial_end(trial: Any, progress: Progress | None) -> TrialEnd:
 
 
 def closing_lines(
-    experiment: Experiment, folder: str, ends: Sequence[TrialEnd], command: Sequence[str]
+    experiment: Experiment,
+    folder: str,
+    ends: Sequence[TrialEnd],
+    command: Sequence[str],
+    *,
+    at_once: bool = False,
 ) -> list[str]:
-    """What to say when an experiment has ended in order or was interrupted in order.
+    """What to say when an experiment has ended or was interrupted.
 
     Args:
         experiment: The experiment.
         folder: Its results folder.
         ends: How its trials ended.
         command: The words of the command line after `rllib`.
+        at_once: It was interrupted twice, so that no checkpoint was written at the end.
     """
-    lines = ["", f"{experiment.name}: {_headline(ends)}"]
+    headline = "stopped at once" if at_once else _headline(ends)
+    lines = ["", f"{experiment.name}: {headline}"]
     for end in ends:
         lines += _trial_lines(end, single=len(ends) == 1)
     if len(ends) != 1:
@@ -100,7 +130,9 @@ def _headline(ends: Sequence[TrialEnd]) -> str:
     counts = {
         "done": sum(end.status == "TERMINATED" for end in ends),
         "failed": sum(end.status == "ERROR" for end in ends),
-        "interrupted": sum(end.status not in ("TERMINATED", "ERROR") for end in ends),
+        "interrupted after a checkpoint": sum(
+            end.status not in ("TERMINATED", "ERROR") for end in ends
+        ),
     }
     if len(ends) == 1:
         return next(word for word, number in counts.items() if number)

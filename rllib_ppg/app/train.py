@@ -3,9 +3,12 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from rllib_ppg.app import cluster
 from rllib_ppg.app.experiment import Experiment
@@ -34,12 +37,19 @@ def run_train(flags: TrainFlags, command: Sequence[str]) -> int:
     for experiment in [] if flags.dry_run else experiments:
         check_writable(experiment)
     cluster.prepare_environment(settings)
-    import_modules(flags.imports or [])
     if flags.dry_run:
-        from rllib_ppg.app.dry_run import dry_run
-
-        return dry_run(experiments, settings, flags)
+        return _dry_run(experiments, settings, flags)
     return _train(experiments, settings, flags, command)
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Context in which a terminal shows what is being waited for; elsewhere nothing."""
+    if not sys.stdout.isatty():
+        yield
+        return
+    with Console().status(text):
+        yield
 
 
 def check_flags(flags: TrainFlags) -> None:
@@ -87,8 +97,17 @@ def _import_file(path: Path) -> None:
         raise FileNotFoundError(f"there is no file {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
     cloudpickle.register_pickle_by_value(module)  # workers cannot import it
+    spec.loader.exec_module(module)
+
+
+def _dry_run(
+    experiments: Sequence[Experiment], settings: cluster.RaySettings, flags: TrainFlags
+) -> int:
+    with waiting("Checking ..."):
+        import_modules(flags.imports or [])
+        from rllib_ppg.app.dry_run import dry_run
+    return dry_run(experiments, settings, flags)
 
 
 def _train(
@@ -97,14 +116,18 @@ def _train(
     flags: TrainFlags,
     command: Sequence[str],
 ) -> int:
-    from rllib_ppg.app import plan
+    with waiting("Checking ..."):
+        import_modules(flags.imports or [])
+        from rllib_ppg.app import plan
 
-    if settings.address is None:  # everything is known before Ray is started
-        for experiment in experiments:
-            plan.make_plan(experiment, settings, flags)
+        if settings.address is None:  # everything is known before Ray is started
+            for experiment in experiments:
+                plan.make_plan(experiment, settings, flags)
     code = 0
-    with cluster.session(settings):
-        plans = [plan.make_plan(experiment, settings, flags) for experiment in experiments]
+    with ExitStack() as stack:
+        with waiting("Starting Ray ..."):
+            stack.enter_context(cluster.session(settings))
+            plans = [plan.make_plan(experiment, settings, flags) for experiment in experiments]
         for each in plans:
             code = max(code, _run(each, flags, command))
             if code == 130:
@@ -114,7 +137,7 @@ def _train(
 
 def _run(plan: Any, flags: TrainFlags, command: Sequence[str]) -> int:
     from rllib_ppg.app import launch, report
-    from rllib_ppg.app.live import make_view
+    from rllib_ppg.app.view import make_view
 
     experiment = plan.experiment
     for line in plan.notes:
@@ -126,5 +149,6 @@ def _run(plan: Any, flags: TrainFlags, command: Sequence[str]) -> int:
     write_description(experiment, plan.complete, command, resumed=flags.resume)
     outcome = launch.fit(tuner, experiment, make_view(plan.title, live=flags.progress))
     folder = experiment_folder(experiment)
-    print("\n".join(report.closing_lines(experiment, folder, outcome.ends, command)))
+    lines = report.closing_lines(experiment, folder, outcome.ends, command, at_once=outcome.at_once)
+    print("\n".join(lines))
     return outcome.exit_code

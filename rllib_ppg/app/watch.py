@@ -12,9 +12,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from rllib_ppg.app.interrupt import Interrupt, end_tune_loop
-from rllib_ppg.app.live import View
 from rllib_ppg.app.progress import Progress
-from rllib_ppg.app.report import cause_of
+from rllib_ppg.app.report import cause_of, error_of
+from rllib_ppg.app.view import View
 from rllib_ppg.errors import UserError
 
 HOPELESS = (FloatingPointError, UserError)
@@ -84,7 +84,7 @@ class RunWatch:
 
     def is_hopeless(self, trial: Trial) -> bool:
         """Whether a restart of a failed trial would fail in the same way."""
-        return isinstance(trial.get_pickled_error(), HOPELESS)
+        return isinstance(error_of(trial), HOPELESS)
 
 
 class WatchCallback(Callback):
