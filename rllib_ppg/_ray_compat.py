@@ -59,5 +59,6 @@ __all__ = [
     "TorchModelV2",
     "TorchPolicyV2",
     "VectorEnv",
+    "get_checkpoint_info",
     "unsquash_action",
 ]

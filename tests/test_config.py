@@ -331,18 +331,17 @@ def test_the_store_holds_a_phase_or_an_iteration_where_there_is_no_auxiliary_pha
     assert ppo.store_bytes(*frame) * 32 == valid().store_bytes(*frame)
 
 
-@pytest.mark.parametrize(
-    ("size", "images", "gpu", "rows"),
-    [
-        ("auto", True, False, 64),
-        ("auto", True, True, 4096),
-        ("auto", False, False, None),
-        (100, True, False, 100),
-        (100, False, True, 100),
-    ],
-)
-def test_rows_of_a_pass_depend_on_observations_and_device(size, images, gpu, rows):
-    assert valid(micro_batch_size=size).rows_per_pass(images=images, gpu=gpu) == rows
+def test_rows_of_a_pass_depend_on_observations_and_device_as_documented():
+    text = PPGSettings.model_fields["micro_batch_size"].description or ""
+    cpu, gpu = (
+        int(n) for n in re.search(r"(\d+) for images on a CPU, (\d+) on a GPU", text).groups()
+    )
+    auto, hundred = valid(), valid(micro_batch_size=100)
+    assert auto.rows_per_pass(images=True, gpu=False) == cpu
+    assert auto.rows_per_pass(images=True, gpu=True) == gpu
+    assert auto.rows_per_pass(images=False, gpu=False) is None
+    assert auto.rows_per_pass(images=False, gpu=True) is None
+    assert hundred.rows_per_pass(images=False, gpu=True) == 100
 
 
 def test_reserved_cpus_are_the_learners_and_the_workers():

@@ -12,7 +12,9 @@ import pytest
 import ray
 import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from learning import CARTPOLE, PENDULUM, random_return, train
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.policy.policy import Policy
 from toy_envs import CodedEnv, EchoEnv
 
 from rllib_ppg import PPG, PPGConfig
@@ -210,6 +212,21 @@ def test_every_architecture_trains_on_procgen(ray_local, arch: str):
     assert torch.isfinite(weights(algorithm)).all() and not torch.equal(weights(algorithm), before)
 
 
+# ---- learning; tests/slow/test_learning.py has the whole of it
+
+
+def test_cartpoles_return_soon_is_several_times_a_random_policys(ray_local):
+    config = {**CARTPOLE, "seed": 1, "metrics_num_episodes_for_smoothing": 32}
+    mark = 3 * random_return("CartPole-v1")
+    assert train("CartPole-v1", config, target=mark, steps=16_000, seconds=120) >= mark
+
+
+def test_pendulum_soon_swings_better_than_at_random(ray_local):
+    config = {**PENDULUM, "seed": 1, "metrics_num_episodes_for_smoothing": 32}
+    mark = random_return("Pendulum-v1") + 300
+    assert train("Pendulum-v1", config, target=mark, steps=32_000, seconds=180) >= mark
+
+
 # ---- what goes wrong
 
 
@@ -259,6 +276,11 @@ def test_a_gpu_that_is_not_there_is_refused(ray_local):
         return
     with pytest.raises(UserError, match=r"num_gpus=1.*no GPU.*auto"):
         build(num_gpus=1)
+
+
+def test_an_algorithm_without_an_environment_is_refused(ray_local):
+    with pytest.raises(UserError, match="No environment"):
+        PPGConfig().update_from_dict(SIZES).build_algo()
 
 
 def test_rllibs_evaluation_is_refused_with_the_way_to_do_it(results, ray_local):
@@ -344,10 +366,20 @@ def test_a_checkpoint_inside_an_auxiliary_phase_restarts_the_phase(ray_local, tm
     assert restored._store.count == 4
 
 
+def test_the_policy_alone_can_be_taken_from_a_checkpoint(saved):
+    algorithm, path = saved
+    policy = Policy.from_checkpoint(str(path))["default_policy"]
+    obs = torch.ones(3, 4)
+    with torch.no_grad():
+        expected = algorithm.get_policy().network.policy(obs)[0]
+        assert torch.equal(policy.network.policy(obs)[0], expected)
+
+
 FRESH = """
 import json, sys
 import rllib_ppg
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.policy.policy import Policy
 algorithm = Algorithm.from_checkpoint(sys.argv[1])
 weights = {k: v.tolist() for k, v in algorithm.get_policy().get_weights().items()}
 result = algorithm.train()
@@ -412,6 +444,17 @@ def test_environments_without_a_rollout_are_counted_until_their_worker_is_back(w
             break
     local, *others = all_weights(workers)
     assert len(others) == 2 and all(np.array_equal(local, other) for other in others)
+
+
+def test_two_runs_with_the_same_seed_and_workers_end_alike(ray_local):
+    ends = []
+    for _ in range(2):
+        algorithm = build(num_env_runners=2, num_cpus_per_env_runner=0.1)
+        for _ in range(3):
+            algorithm.train()
+        ends.append(weights(algorithm))
+        algorithm.stop()
+    assert torch.equal(*ends)
 
 
 # ---- threads

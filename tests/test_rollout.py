@@ -219,7 +219,7 @@ def test_procgens_games_fill_the_rows_with_their_bytes(ray_local):
     frames = one[SampleBatch.OBS]
     assert frames.shape == (ENVS, STEPS, 64, 64, 3) and frames.dtype == np.uint8
     assert all(np.array_equal(one[name], again[name]) for name in one)
-    assert not np.array_equal(frames, other[SampleBatch.OBS])
+    assert not np.array_equal(frames[:, 0], other[SampleBatch.OBS][:, 0]), "the same levels"
     assert len({frame.tobytes() for frame in frames[:, 0]}) == ENVS
     assert one[EPISODE_STARTS][:, 0].all() and not one[SampleBatch.TRUNCATEDS].any()
 

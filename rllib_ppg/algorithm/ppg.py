@@ -60,6 +60,8 @@ class PPG(Algorithm):
             RuntimeError: If no rollout worker could start.
             UserError: If the environment or machine does not fit the configuration.
         """
+        if self.config.env is None:
+            raise UserError("No environment is set; use .environment(...) or the key env.")
         if self.config.num_gpus and not self.config._fake_gpus and not resources.machine_gpus():
             raise UserError(
                 f"num_gpus={self.config.num_gpus}, but torch finds no GPU here; use num_gpus: auto."

@@ -21,6 +21,9 @@ QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_DEDUP_LOGS": "1",
+    # Not noise, but just as early: threads that spin while they wait make the learner up to ten
+    # times slower where anything else runs on the machine.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 
@@ -103,11 +106,17 @@ def prepare_environment(settings: RaySettings) -> None:
         warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
+def quiet_logging(settings: RaySettings) -> None:
+    """Set how much Ray's loggers say in this process; call after Ray has been imported."""
+    for name in ("ray", "ray.rllib", "ray.tune"):
+        logging.getLogger(name).setLevel(settings.log_level)
+
+
 def _can_write(path: Path) -> bool:
     """Whether a file can be written, or is there already."""
     while not path.exists():
         path = path.parent
-    return path.is_file() or os.access(path, os.W_OK | os.X_OK)
+    return path.is_file() or (path.is_dir() and os.access(path, os.W_OK | os.X_OK))
 
 
 @contextmanager
@@ -180,13 +189,20 @@ def bundles_of(run: str, config: Mapping[str, Any]) -> list[dict[str, float]]:
     return [dict(bundle) for bundle in request.bundles] if request else []
 
 
-def check_fits(bundles: Sequence[Resources], there: Sequence[Resources], place: str) -> None:
+AUTO = "Use num_env_runners: auto and num_gpus: auto, or smaller numbers"
+FEWER = "Use fewer num_env_runners and num_gpus"
+
+
+def check_fits(
+    bundles: Sequence[Resources], there: Sequence[Resources], place: str, advice: str = AUTO
+) -> None:
     """Refuse a trial that could never start.
 
     Args:
         bundles: What it asks for; each bundle has to fit on one node.
         there: What each node has.
         place: What to call the nodes.
+        advice: What to change, for the message.
 
     Raises:
         UserError: Naming what is missing, what is there, and what to do.
@@ -204,15 +220,11 @@ def check_fits(bundles: Sequence[Resources], there: Sequence[Resources], place: 
         problem = f"no node of {place} has room for one of its parts: {parts}."
     else:
         return
-    raise UserError(
-        f"The run can never start: {problem} Use num_env_runners: auto and num_gpus: auto, or "
-        "smaller numbers"
-        + (
-            "; --ray-num-cpus N makes Ray count N CPUs."
-            if place == "this machine"
-            else "; --wait-for-resources waits where the cluster grows by itself."
-        )
-    )
+    if place == "this machine":
+        way_out = "--ray-num-cpus N makes Ray count N CPUs"
+    else:
+        way_out = "--wait-for-resources waits where the cluster grows by itself"
+    raise UserError(f"The run can never start: {problem} {advice}; {way_out}.")
 
 
 def _sum(parts: Sequence[Resources]) -> dict[str, float]:

@@ -22,6 +22,7 @@ from rllib_ppg.app.view import (
     RETURN,
     clock,
     eta_of,
+    label_of,
     phase_of,
 )
 
@@ -47,7 +48,7 @@ class LiveView:
         self._note = ""
         self._begin = time.monotonic()
         self._trials: dict[str, Progress] = {}
-        self._folders: dict[str, str] = {}
+        self._folder = ""
         self._expected = 1
         self._console = console = Console(file=out)
         self._stack = ExitStack()
@@ -65,8 +66,8 @@ class LiveView:
 
     def result(self, trial: Any, progress: Progress, trials: int) -> None:
         """Take in a new result; the next drawing shows it."""
-        self._trials[str(trial)] = progress
-        self._folders[str(trial)] = str(getattr(trial, "path", "") or "")
+        self._trials[label_of(trial)] = progress
+        self._folder = str(trial.path)
         self._expected = trials
 
     def event(self, text: str) -> None:
@@ -83,7 +84,7 @@ class LiveView:
             parts.append(Text("  starting Ray's workers and the first iteration ...", style="dim"))
         elif len(self._trials) == 1 and self._expected == 1:
             (progress,) = self._trials.values()
-            parts.append(single(progress, next(iter(self._folders.values()))))
+            parts.append(single(progress, self._folder))
         else:
             parts.append(several(self._trials, self._expected))
         if self._note:

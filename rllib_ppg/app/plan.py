@@ -123,9 +123,11 @@ def _check_fits(plan: Plan, settings: cluster.RaySettings) -> None:
     experiment = plan.experiment
     place = "this machine" if settings.address is None else "the cluster"
     there = cluster.nodes(settings)
+    advice = cluster.AUTO if plan.configs else cluster.FEWER
     for variant in variants(plan.space):
+        bundles = cluster.bundles_of(experiment.keys.run, variant)
         try:
-            cluster.check_fits(cluster.bundles_of(experiment.keys.run, variant), there, place)
+            cluster.check_fits(bundles, there, place, advice)
         except UserError as error:
             key = "num_gpus" if "GPU" in str(error).split("Use ")[0] else "num_env_runners"
             raise UserError(experiment.source.message(("config", key), str(error))) from None

@@ -41,9 +41,11 @@ class Progress:
         self.seconds = self.number("time_total_s")
         spent = self.number("time_this_iter_s")
         if self._first is None:
-            self._first = (self.steps - self.number("num_env_steps_sampled_this_iter"), 0.0)
-        begin, before = self._first
-        self._first = (begin, before + (0.0 if math.isnan(spent) else spent))
+            made = self.number("num_env_steps_sampled_this_iter")
+            before = self.steps - made if made == made else self.steps * (self.iteration > 1)
+            self._first = (before, 0.0)
+        begin, so_far = self._first
+        self._first = (begin, so_far + (0.0 if math.isnan(spent) else spent))
         known = 0.0
         for name in _TIMES:
             part = self.stat(f"time/{name}_s")
@@ -95,13 +97,15 @@ class Progress:
     @property
     def share_done(self) -> float:
         """How much of the budget is used up, 0 to 1, or NaN."""
-        _, now, end = self.budget()
-        return min(1.0, now / end)
+        name, now, end = self.budget()
+        return min(1.0, now / end) if name else math.nan
 
     @property
     def eta_s(self) -> float:
         """Seconds to go at the pace so far, or NaN."""
         name, now, end = self.budget()
+        if not name:
+            return math.nan
         left = max(0.0, end - now)
         if name == "time_total_s":
             return left

@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.progress import Progress, show, show_count, show_time
+from rllib_ppg.app.view import label_of
 
 _STEP_BUDGETS = ("timesteps_total", "num_env_steps_sampled_lifetime")
 
@@ -89,7 +90,7 @@ def trial_end(trial: Any, progress: Progress | None) -> TrialEnd:
     checkpoint = trial.checkpoint
     made_here = checkpoint is not None and checkpoint.path != trial.restore_path
     return TrialEnd(
-        name=str(trial),
+        name=label_of(trial),
         status=trial.status,
         folder=trial.path,
         checkpoint=checkpoint.path if made_here else None,
@@ -105,6 +106,7 @@ def closing_lines(
     command: Sequence[str],
     *,
     at_once: bool = False,
+    alone: bool = True,
 ) -> list[str]:
     """What to say when an experiment has ended or was interrupted.
 
@@ -114,6 +116,7 @@ def closing_lines(
         ends: How its trials ended.
         command: The words of the command line after `rllib`.
         at_once: It was interrupted twice, so that no checkpoint was written at the end.
+        alone: The command names no other experiment.
     """
     headline = "stopped at once" if at_once else _headline(ends)
     lines = ["", f"{experiment.name}: {headline}"]
@@ -122,7 +125,7 @@ def closing_lines(
     if len(ends) != 1:
         lines.append(_field("results", folder))
     lines.append(_field("", f"tensorboard --logdir {shlex.quote(folder)}"))
-    commands = next_commands(experiment, ends, command)
+    commands = next_commands(experiment, ends, command, alone=alone and len(ends) == 1)
     return [*lines, "", "Next:", *(f"  {line}" for line in commands)]
 
 
@@ -147,7 +150,7 @@ def _trial_lines(end: TrialEnd, *, single: bool) -> list[str]:
         f"{show(progress.number('env_runners/episode_return_mean'), '.4g')}, "
         f"{progress.iteration} iterations in {show_time(progress.seconds)}"
     )
-    lines = [] if single else [f"  {end.name} ({end.status.lower()})"]
+    lines = [] if single else [f"  trial {end.name}: {end.status.lower()}"]
     if progress.iteration:
         lines.append(_field("reached", numbers))
     if end.cause:
@@ -166,15 +169,15 @@ def _field(name: str, value: str) -> str:
 
 
 def next_commands(
-    experiment: Experiment, ends: Sequence[TrialEnd], command: Sequence[str]
+    experiment: Experiment, ends: Sequence[TrialEnd], command: Sequence[str], *, alone: bool
 ) -> list[str]:
-    """The commands to type next: to go on, to train longer, to evaluate."""
+    """The commands to type next: to go on, to train longer (one trial alone), to evaluate."""
     going_on = [end for end in ends if end.status != "TERMINATED"]
     saved = [end for end in ends if end.checkpoint]
     lines = []
     if going_on:
         lines.append(resume_command(command))
-    elif saved:
+    elif saved and alone:
         lines.append(longer_command(experiment, saved[0], command))
     if saved and experiment.keys.run == "PPG":
         code = f"import rllib_ppg; print(rllib_ppg.evaluate('{saved[0].checkpoint}'))"

@@ -107,6 +107,8 @@ def _dry_run(
     with waiting("Checking ..."):
         import_modules(flags.imports or [])
         from rllib_ppg.app.dry_run import dry_run
+
+        cluster.quiet_logging(settings)
     return dry_run(experiments, settings, flags)
 
 
@@ -120,6 +122,7 @@ def _train(
         import_modules(flags.imports or [])
         from rllib_ppg.app import plan
 
+        cluster.quiet_logging(settings)
         if settings.address is None:  # everything is known before Ray is started
             for experiment in experiments:
                 plan.make_plan(experiment, settings, flags)
@@ -129,13 +132,13 @@ def _train(
             stack.enter_context(cluster.session(settings))
             plans = [plan.make_plan(experiment, settings, flags) for experiment in experiments]
         for each in plans:
-            code = max(code, _run(each, flags, command))
+            code = max(code, _run(each, flags, command, alone=len(plans) == 1))
             if code == 130:
                 break
     return code
 
 
-def _run(plan: Any, flags: TrainFlags, command: Sequence[str]) -> int:
+def _run(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -> int:
     from rllib_ppg.app import launch, report
     from rllib_ppg.app.view import make_view
 

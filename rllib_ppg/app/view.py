@@ -108,7 +108,7 @@ class PlainView:
 
     def result(self, trial: Any, progress: Progress, trials: int) -> None:
         """Print a line."""
-        name = f"{trial} " if trials > 1 else ""
+        name = f"{label_of(trial)}  " if trials > 1 else ""
         self._print(f"{clock()} {name}{plain_line(progress)}")
 
     def event(self, text: str) -> None:
@@ -122,6 +122,14 @@ class PlainView:
     def _print(self, text: str) -> None:
         self._out.write(f"{text}\n")
         self._out.flush()
+
+
+def label_of(trial: Any) -> str:
+    """A trial's number, and the values that a grid gave it."""
+    number = str(trial.trial_id).rsplit("_", 1)[-1]
+    params = trial.evaluated_params or {}
+    values = [f"{name.rsplit('/', 1)[-1]}={value}" for name, value in params.items()]
+    return " ".join([number, *values])
 
 
 def clock() -> str:

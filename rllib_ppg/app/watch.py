@@ -14,7 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 from rllib_ppg.app.interrupt import Interrupt, end_tune_loop
 from rllib_ppg.app.progress import Progress
 from rllib_ppg.app.report import cause_of, error_of
-from rllib_ppg.app.view import View
+from rllib_ppg.app.view import View, label_of
 from rllib_ppg.errors import UserError
 
 HOPELESS = (FloatingPointError, UserError)
@@ -80,7 +80,8 @@ class RunWatch:
         """Say that a trial failed, and whether it goes on from its checkpoint."""
         where = "from its last checkpoint" if trial.checkpoint else "from the beginning"
         then = f"; going on {where} (failure {trial.run_metadata.num_failures})" if again else ""
-        self.view.event(f"{trial} failed: {cause_of(trial)}{then}")
+        name = f"trial {label_of(trial)}" if len(self.trials) > 1 else "the trial"
+        self.view.event(f"{name} failed: {cause_of(trial)}{then}")
 
     def is_hopeless(self, trial: Trial) -> bool:
         """Whether a restart of a failed trial would fail in the same way."""
