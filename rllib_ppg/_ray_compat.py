@@ -21,13 +21,10 @@ from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
 from ray.rllib.utils.checkpoints import get_checkpoint_info
 from ray.rllib.utils.metrics import (
-    LEARN_ON_BATCH_TIMER,
     NUM_AGENT_STEPS_SAMPLED,
     NUM_AGENT_STEPS_TRAINED,
     NUM_ENV_STEPS_SAMPLED,
     NUM_ENV_STEPS_TRAINED,
-    SAMPLE_TIMER,
-    SYNCH_WORKER_WEIGHTS_TIMER,
 )
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 from ray.rllib.utils.spaces.space_utils import unsquash_action
@@ -35,15 +32,12 @@ from ray.rllib.utils.spaces.space_utils import unsquash_action
 __all__ = [
     "DEFAULT_POLICY_ID",
     "LEARNER_STATS_KEY",
-    "LEARN_ON_BATCH_TIMER",
     "MODEL_DEFAULTS",
     "NUM_AGENT_STEPS_SAMPLED",
     "NUM_AGENT_STEPS_TRAINED",
     "NUM_ENV_STEPS_SAMPLED",
     "NUM_ENV_STEPS_TRAINED",
     "RLLIB_ALGORITHMS",
-    "SAMPLE_TIMER",
-    "SYNCH_WORKER_WEIGHTS_TIMER",
     "Algorithm",
     "AlgorithmConfig",
     "BaseEnv",

@@ -11,7 +11,6 @@ from toy_envs import CodedEnv
 from rllib_ppg import PPGConfig
 from rllib_ppg._ray_compat import RLlibCallback
 from rllib_ppg.algorithm import resources
-from rllib_ppg.algorithm.config import known_keys
 from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings
 from rllib_ppg.errors import UserError
 
@@ -133,10 +132,6 @@ def test_building_leaves_the_given_configuration_as_it_was(ray_local):
     before = copy.deepcopy(made.to_dict())
     made.build_algo()
     assert made.to_dict() == before
-
-
-def test_known_keys_hold_ours_and_rllibs():
-    assert set(DEFAULTS) <= known_keys() and "env_config" in known_keys()
 
 
 def test_tunes_search_spaces_are_taken_and_checked_once_they_are_numbers():

@@ -2,6 +2,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -439,22 +440,11 @@ def test_environments_without_a_rollout_are_counted_until_their_worker_is_back(w
     result = workers.train()
     assert stats_of(result)["lost_envs"] == 2 and result["num_env_steps_sampled_this_iter"] == 16
     assert not torch.equal(weights(workers), before)
-    for _ in range(200):
-        if stats_of(workers.train())["lost_envs"] == 0:
-            break
+    limit = time.monotonic() + 150
+    while stats_of(workers.train())["lost_envs"] and time.monotonic() < limit:
+        pass
     local, *others = all_weights(workers)
     assert len(others) == 2 and all(np.array_equal(local, other) for other in others)
-
-
-def test_two_runs_with_the_same_seed_and_workers_end_alike(ray_local):
-    ends = []
-    for _ in range(2):
-        algorithm = build(num_env_runners=2, num_cpus_per_env_runner=0.1)
-        for _ in range(3):
-            algorithm.train()
-        ends.append(weights(algorithm))
-        algorithm.stop()
-    assert torch.equal(*ends)
 
 
 # ---- threads

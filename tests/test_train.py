@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -77,7 +76,7 @@ def test_a_run_trains_to_its_budget_and_says_where_everything_is(
     assert run.code == 0 and run.err == ""
     lines = run.out.splitlines()
     assert lines[0] == "run · PPG · CartPole-v1: starting"
-    assert all(" iteration " in line for line in lines[1:8]) and "\x1b" not in run.out
+    assert all(" iteration " in line for line in lines[1:7]) and "\x1b" not in run.out
     assert "run: done" in run.out and "--restore" in run.out and "progress.csv" in run.out
     # Four policy iterations of 128 steps, and the auxiliary phase after the second.
     assert steps(results)[-1] == 512 and len(steps(results)) == 6
@@ -105,6 +104,7 @@ def test_a_run_trains_to_its_budget_and_says_where_everything_is(
     assert steps(results)[0] == 640 and iterations(results)[0] == 7
 
 
+@pytest.mark.slow
 def test_the_written_configuration_trains_the_same_again(
     capsys: pytest.CaptureFixture[str], results: Path
 ):
@@ -129,10 +129,10 @@ def test_procgen_trains_through_a_worker(capsys: pytest.CaptureFixture[str], res
     assert "procgen · coinrun · easy" in run.out and steps(results)[-1] == 256
 
 
+@pytest.mark.slow
 def test_every_variant_of_a_grid_is_trained(capsys: pytest.CaptureFixture[str], results: Path):
-    run = cartpole(
-        capsys, results, "--stop", "{training_iteration: 1}", "--set", "lr={grid_search: [1e-3, 1e-4]}"
-    )  # fmt: skip
+    grid = "lr={grid_search: [1e-3, 1e-4]}"
+    run = cartpole(capsys, results, "--stop", "{training_iteration: 1}", "--set", grid)
     assert run.code == 0 and "2 trials: 2 done" in run.out
     assert "lr=0.001" in run.out and "lr=0.0001" in run.out
     assert len(list((results / "run").glob("*/progress.csv"))) == 2
@@ -156,6 +156,7 @@ def test_a_nan_stops_the_trial_for_good_and_keeps_the_last_checkpoint(
     assert "FloatingPointError" in Path(error).read_text()
 
 
+@pytest.mark.slow
 def test_a_failed_trial_goes_on_from_its_last_checkpoint(
     capsys: pytest.CaptureFixture[str], results: Path, tmp_path: Path
 ):
@@ -203,15 +204,16 @@ def test_ctrl_c_writes_a_checkpoint_and_resume_goes_on_from_there(
     assert resumed.code == 0, resumed
     assert "the resumed run keeps its own lr" in resumed.out
     assert iterations(results) == [1, 2, 3, 4]
-    assert (
-        {row["config/lr"] for row in rows(results)} == {"0.0005"}
-        if "config/lr" in rows(results)[0]
-        else True
-    )
 
-    longer = cartpole(capsys, results, "--stop", "{training_iteration: 6}", "--resume")
+
+@pytest.mark.slow
+def test_a_finished_run_goes_on_where_the_budget_is_raised(
+    capsys: pytest.CaptureFixture[str], results: Path
+):
+    assert cartpole(capsys, results, "--stop", "{training_iteration: 2}").code == 0
+    longer = cartpole(capsys, results, "--stop", "{training_iteration: 4}", "--resume")
     assert longer.code == 0, longer
-    assert iterations(results) == [1, 2, 3, 4, 5, 6]
+    assert iterations(results) == [1, 2, 3, 4]
 
 
 def test_ctrl_c_twice_stops_at_once(
@@ -256,13 +258,12 @@ def test_a_terminals_ctrl_c_ends_and_resumes_a_process_of_its_own(tmp_path: Path
 
 @pytest.mark.slow
 def test_another_algorithm_of_rllibs_runs_as_it_is(tmp_path: Path):
-    begin = time.monotonic()
     words = ["train", "--run", "PPO", "--env", "CartPole-v1", "--stop", "{training_iteration: 2}"]
     config = "{num_env_runners: 0, train_batch_size: 200, minibatch_size: 50, num_epochs: 1}"
+    words = [sys.executable, "-m", "rllib_ppg", *words, "--config", config]
     run = subprocess.run(
-        [sys.executable, "-m", "rllib_ppg", *words, "--config", config, "--storage-path", str(tmp_path)],
-        capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert run.returncode == 0, (run, time.monotonic() - begin)
+        [*words, "--storage-path", str(tmp_path)], capture_output=True, text=True, timeout=240
+    )
+    assert run.returncode == 0, run
     assert "iteration 2  steps 400" in run.stdout and "ppo-cartpole-v1: done" in run.stdout
     assert run.stderr == ""

@@ -15,13 +15,14 @@ from rllib_ppg.algorithm.keys import (
     check_model_keys,
     is_search_space,
     own_keys,
-    rllib_defaults,
 )
-from rllib_ppg.algorithm.model import MODELS, parse_model_settings
+from rllib_ppg.algorithm.model import MODEL_SETTINGS, MODELS, parse_model_settings
+from rllib_ppg.algorithm.rollout import PPGRolloutWorker
 from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings, check_settings, interpolate
 from rllib_ppg.core.learner import AuxPhaseSettings, PolicyPhaseSettings
 from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.envs.procgen import parse_options
+from rllib_ppg.envs.procgen_vector import MAX_NUM_ENVS
 from rllib_ppg.errors import UserError
 
 FIXED = {
@@ -29,6 +30,9 @@ FIXED = {
     "enable_rl_module_and_learner": (False, "PPG runs on RLlib's old API stack"),
     "enable_env_runner_and_connector_v2": (False, "PPG runs on RLlib's old API stack"),
     "_disable_preprocessor_api": (True, "PPG's networks take the raw observations"),
+    "preprocessor_pref": (None, "PPG's networks take the raw observations"),
+    "_model_config": ({}, "RLlib's RLModules are not used; set model"),
+    "_rl_module_spec": (None, "RLlib's RLModules are not used; set model"),
 }
 """RLlib keys that PPG sets itself, and why they cannot be changed."""
 
@@ -50,7 +54,6 @@ class PPGConfig(AlgorithmConfig):
     def __init__(self, algo_class: type | None = None) -> None:
         from rllib_ppg.algorithm.ppg import PPG
         from rllib_ppg.algorithm.registration import register
-        from rllib_ppg.algorithm.rollout import PPGRolloutWorker
 
         super().__init__(algo_class=algo_class or PPG)
         register()
@@ -161,19 +164,20 @@ class PPGConfig(AlgorithmConfig):
         for name, (value, why) in FIXED.items():
             if getattr(self, name) != value:
                 raise UserError(f"{name}={getattr(self, name)!r}: {why}; leave it out.")
-        if self.is_multi_agent:
-            raise UserError("PPG is for one agent; multi-agent policies are not supported.")
-        if self.evaluation_interval is not None or self.evaluation_num_env_runners:
-            raise UserError(
-                "PPG does not support RLlib's evaluation keys; use rllib_ppg.evaluate() on the "
-                "algorithm or its checkpoint."
-            )
+        worker = self.env_runner_cls
+        if not (isinstance(worker, type) and issubclass(worker, PPGRolloutWorker)):
+            raise UserError(f"env_runner_cls={worker!r}: must be a subclass of PPGRolloutWorker.")
 
     def _check_env(self) -> None:
         if not isinstance(self.env_config, Mapping):
             raise UserError(f"env_config={self.env_config!r}: must be a mapping.")
         if self.env == "procgen":
             parse_options(self.env_config)
+            if self.num_envs_per_env_runner > MAX_NUM_ENVS:
+                raise UserError(
+                    f"num_envs={self.num_envs} on {self.num_env_runners} worker(s): Procgen plays "
+                    f"at most {MAX_NUM_ENVS} games in one worker."
+                )
 
     def _check_model(self) -> None:
         if not isinstance(self.model, Mapping):
@@ -182,8 +186,12 @@ class PPGConfig(AlgorithmConfig):
         name = self.model.get("custom_model")
         if name is None and self.env == "procgen":
             name = "ppg_impala"
+        settings = self.model.get("custom_model_config") or {}
+        if name is None:  # the observations will decide; whichever it is must know the keys
+            known = {key for each in MODEL_SETTINGS.values() for key in each.model_fields}
+            name = "ppg_mlp" if set(settings) - known else None
         if name in MODELS:
-            parse_model_settings(name, self.model.get("custom_model_config") or {})
+            parse_model_settings(name, settings)
 
     def _check_sampling(self) -> None:
         kind = (self.exploration_config or {}).get("type", "StochasticSampling")
@@ -268,11 +276,6 @@ class PPGConfig(AlgorithmConfig):
         """CPUs that the run reserves: the learner's and the workers'."""
         workers = self.num_env_runners * self.num_cpus_per_env_runner
         return max(1, int(self.num_cpus_for_main_process + workers))
-
-
-def known_keys() -> frozenset[str]:
-    """All keys that a configuration may hold, for completion and messages."""
-    return own_keys() | frozenset(rllib_defaults())
 
 
 PPGConfig.training.__doc__ = (

@@ -56,7 +56,15 @@ OUTDATED = {
     "keep_checkpoints_num": "checkpoint_config.num_to_keep, beside config and not in it",
 }
 
+EVALUATION = "use rllib_ppg.evaluate() on the algorithm or its checkpoint"
+
 UNUSED = {
+    "evaluation_interval": EVALUATION,
+    "evaluation_num_env_runners": EVALUATION,
+    "evaluation_num_workers": EVALUATION,
+    "evaluation_duration": EVALUATION,
+    "evaluation_duration_unit": EVALUATION,
+    "evaluation_config": EVALUATION,
     "kl_target": "PPG has no adaptive KL coefficient",
     "use_gae": "PPG always uses GAE",
     "use_critic": "PPG always has a critic",
@@ -75,6 +83,13 @@ UNUSED = {
 MULTI_AGENT = {"policies", "policies_to_train", "policy_mapping_fn", "is_policy_to_train"}
 
 RECURRENT = {"use_lstm", "use_attention", "lstm_cell_size", "max_seq_len"}
+
+CHOICES = {
+    "log_level": ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", None),
+    "placement_strategy": ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"),
+}
+OPTIONAL_NUMBERS = {"min_time_s_per_iteration"}
+"""RLlib's keys with a fixed set of values, and those that are a number or None by default."""
 
 # RLlib's own keys that PPG honours. Whatever else RLlib has may only keep its default.
 HONOURED = {
@@ -213,18 +228,22 @@ def _is_plumbing(name: str, value: Any) -> bool:
 def _type_problem(name: str, value: Any, default: Any) -> str | None:
     if is_search_space(value):
         return None
+    expected = _expected(name, value, default)
+    return f"{name}={value!r}: must be {expected}." if expected else None
+
+
+def _expected(name: str, value: Any, default: Any) -> str | None:
+    """What `value` should have been, or None where it is allowed."""
+    if name in CHOICES:
+        return None if value in CHOICES[name] else " or ".join(map(repr, CHOICES[name]))
     if isinstance(default, bool):
-        wrong = not isinstance(value, bool)
-        expected = "true or false"
-    elif isinstance(default, int | float):
-        wrong = isinstance(value, bool) or not (value is None or isinstance(value, int | float))
-        expected = "a number"
-    elif isinstance(default, dict):
-        wrong = not isinstance(value, Mapping)
-        expected = "a mapping"
-    else:
-        return None
-    return f"{name}={value!r}: must be {expected}." if wrong else None
+        return None if isinstance(value, bool) else "true or false"
+    if isinstance(default, int | float) or name in OPTIONAL_NUMBERS:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return None if value is None or (number and value >= 0) else "a number, not negative"
+    if isinstance(default, dict):
+        return None if isinstance(value, Mapping) else "a mapping"
+    return None
 
 
 def check_model_keys(model: Mapping[str, Any]) -> None:

@@ -8,14 +8,11 @@ import torch
 
 from rllib_ppg._ray_compat import (
     DEFAULT_POLICY_ID,
-    LEARN_ON_BATCH_TIMER,
     LEARNER_STATS_KEY,
     NUM_AGENT_STEPS_SAMPLED,
     NUM_AGENT_STEPS_TRAINED,
     NUM_ENV_STEPS_SAMPLED,
     NUM_ENV_STEPS_TRAINED,
-    SAMPLE_TIMER,
-    SYNCH_WORKER_WEIGHTS_TIMER,
     Algorithm,
     AlgorithmConfig,
 )
@@ -32,8 +29,6 @@ from rllib_ppg.core.learner import PhasicLearner
 from rllib_ppg.core.returns import RewardNormalizer
 from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.errors import UserError
-
-AUX_PHASE_TIMER = "aux_phase"
 
 
 class PPG(Algorithm):
@@ -79,14 +74,6 @@ class PPG(Algorithm):
         self._phase_iterations = 0
         self._totals = {"policy_iterations": 0, "aux_phases": 0}
         self._started = (time.perf_counter(), 0)
-        # RLlib reports timers from their first use on; every result shall have the same keys.
-        for timer in (
-            SAMPLE_TIMER,
-            LEARN_ON_BATCH_TIMER,
-            AUX_PHASE_TIMER,
-            SYNCH_WORKER_WEIGHTS_TIMER,
-        ):
-            self._timers[timer]
 
     def _build_learner(self) -> None:
         config, policy = self.config, self.get_policy()
@@ -138,7 +125,11 @@ class PPG(Algorithm):
         """
         self._apply_schedules()
         in_aux = self._aux_phase is not None
-        stats = self._aux_slice() if in_aux else self._policy_iteration()
+        try:
+            stats = self._aux_slice() if in_aux else self._policy_iteration()
+        except FloatingPointError as error:
+            steps = self._counters[NUM_ENV_STEPS_SAMPLED]
+            raise FloatingPointError(f"After {steps} environment steps: {error}") from error
         if stats is None:
             return None
         stats |= self._position(in_aux)
@@ -154,12 +145,11 @@ class PPG(Algorithm):
 
     def _policy_iteration(self) -> dict[str, float] | None:
         begin = time.perf_counter()
-        with self._timers[SAMPLE_TIMER]:
-            rollouts = self._sample()
+        rollouts = self._sample()
         if not rollouts:
             return None
         sampled = time.perf_counter()
-        with self._timers[LEARN_ON_BATCH_TIMER], self._threads():
+        with self._threads():
             stats = self._policy_phase(rollouts)
         learned = time.perf_counter()
         env_steps = sum(len(rollout.batch) for rollout in rollouts)
@@ -225,15 +215,15 @@ class PPG(Algorithm):
 
     def _aux_slice(self) -> dict[str, float]:
         assert self._aux_phase is not None
-        begin = time.perf_counter()
-        with self._timers[AUX_PHASE_TIMER], self._threads():
+        begin, epoch = time.perf_counter(), self._aux_phase.epoch
+        with self._threads():
             phase = self._aux_phase.run(self.config.aux_slice_s)
         stats = {f"aux_phase/{name}": value for name, value in phase.means().items()}
         stats = {name: value for name, value in stats.items() if name in metrics.METRICS}
         stats["aux_phase/minibatches"] = len(phase["loss_total"])
         stats["time/aux_phase_s"] = time.perf_counter() - begin
         stats |= {
-            "phase/aux_epoch": self._aux_phase.epoch,
+            "phase/aux_epoch": epoch,
             "phase/aux_progress": self._aux_phase.progress,
         }
         if self._aux_phase.done:
@@ -268,11 +258,10 @@ class PPG(Algorithm):
 
     def _sync_weights(self) -> float:
         begin = time.perf_counter()
-        with self._timers[SYNCH_WORKER_WEIGHTS_TIMER]:
-            steps = {"timestep": self._counters[NUM_ENV_STEPS_SAMPLED]}
-            if self.env_runner_group.num_remote_workers():
-                self.env_runner_group.sync_weights(policies=[DEFAULT_POLICY_ID], global_vars=steps)
-            self.env_runner.set_global_vars(steps)
+        steps = {"timestep": self._counters[NUM_ENV_STEPS_SAMPLED]}
+        if self.env_runner_group.num_remote_workers():
+            self.env_runner_group.sync_weights(policies=[DEFAULT_POLICY_ID], global_vars=steps)
+        self.env_runner.set_global_vars(steps)
         return time.perf_counter() - begin
 
     def _threads(self) -> "LearnerThreads":
@@ -299,10 +288,17 @@ class PPG(Algorithm):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state of `__getstate__`; the current phase starts anew."""
-        super().__setstate__(state)
-        self._learner.set_state(state["ppg"]["learner"])
-        self._rewards.set_state(state["ppg"]["rewards"])
+        """Take the state of `__getstate__`; the current phase starts anew.
+
+        Raises:
+            UserError: If it belongs to another network, number of environments or kind of epochs.
+        """
+        try:
+            super().__setstate__(state)
+            self._learner.set_state(state["ppg"]["learner"])
+            self._rewards.set_state(state["ppg"]["rewards"])
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise UserError(f"The checkpoint does not fit this configuration: {error}") from error
         self._totals = dict(state["ppg"]["totals"])
         self._aux_phase = None
         self._phase_iterations = 0

@@ -42,7 +42,10 @@ def parse_number(value: Any) -> Any:
 
 def parse_integer(value: Any) -> Any:
     """Like `parse_number`, for whole numbers: `"1e6"` and `64.0` are taken, `0.5` is not."""
-    value = parse_number(value)
+    try:
+        value = parse_number(value)
+    except ValueError as error:
+        raise ValueError(str(error).replace("a number", "a whole number")) from None
     if isinstance(value, float):
         if not value.is_integer():
             raise ValueError("must be a whole number")

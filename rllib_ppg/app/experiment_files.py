@@ -86,7 +86,7 @@ def read_file(name: str) -> list[RawExperiment]:
     document = read_yaml(_read_text(name), name)
     if not document.data:
         raise UserError(f"{name}: the file is empty; write NAME: {{run: PPG, env: procgen, ...}}.")
-    if isinstance(document.data, dict) and set(document.data) & {"run", "env", "config"}:
+    if isinstance(document.data, dict) and isinstance(document.data.get("run"), str):
         raise UserError(
             f"{name}: the experiment has no name; write NAME: first and indent the rest below it."
         )

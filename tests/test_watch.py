@@ -1,0 +1,136 @@
+"""Tune's callback and scheduler: a request to end pauses trials, hopeless errors end them."""
+
+import io
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from app_helpers import result, trial
+from ray import cloudpickle
+from ray.exceptions import RayTaskError
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from rllib_ppg.app.interrupt import Interrupt
+from rllib_ppg.app.view import PlainView
+from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
+
+
+@pytest.fixture
+def watch():
+    with Interrupt() as interrupt, RunWatch(PlainView("x", io.StringIO()), interrupt, {}) as made:
+        yield made
+
+
+def shown(watch: RunWatch) -> str:
+    return watch.view._out.getvalue()
+
+
+def failing(folder: Path, error: Exception, **values) -> SimpleNamespace:
+    wrapped = RayTaskError("train", "text", error).as_instanceof_cause()
+    path = folder / "error.pkl"
+    path.write_bytes(cloudpickle.dumps(wrapped))
+    metadata = SimpleNamespace(num_failures=1, error_filename="error.txt")
+    return trial(pickled_error_file=str(path), run_metadata=metadata, **values)
+
+
+class Controller:
+    """What the scheduler uses of Tune's controller."""
+
+    def __init__(self) -> None:
+        self.set: list[str] = []
+
+    def _set_trial_status(self, trial, status: str) -> None:
+        self.set.append(status)
+
+
+def test_without_a_request_trials_go_on(watch: RunWatch):
+    scheduler = OrderlyScheduler(FIFOScheduler())
+    assert scheduler.on_trial_result(None, trial(), {}) == TrialScheduler.CONTINUE
+
+
+def test_a_request_pauses_every_trial_with_its_next_result(watch: RunWatch):
+    scheduler = OrderlyScheduler(FIFOScheduler())
+    signal.raise_signal(signal.SIGINT)
+    assert scheduler.on_trial_result(None, trial(), {}) == TrialScheduler.PAUSE
+    assert scheduler.choose_trial_to_run(None) is None
+
+
+def test_what_the_inner_scheduler_stops_stays_stopped(watch: RunWatch):
+    class Stopper(FIFOScheduler):
+        def on_trial_result(self, tune_controller, trial, result):
+            return TrialScheduler.STOP
+
+    signal.raise_signal(signal.SIGINT)
+    decision = OrderlyScheduler(Stopper()).on_trial_result(None, trial(), {})
+    assert decision == TrialScheduler.STOP
+
+
+def test_the_loop_ends_once_no_trial_runs(watch: RunWatch):
+    got = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: got.append(number))
+    watch.trials = [trial(status="RUNNING"), trial(status="PENDING")]
+    watch.step_ends()
+    signal.raise_signal(signal.SIGINT)
+    watch.step_ends()
+    assert got == []
+    watch.trials[0].status = "PAUSED"
+    watch.step_ends()
+    signal.signal(signal.SIGUSR1, before)
+    assert got == [signal.SIGUSR1]
+
+
+@pytest.mark.parametrize(("error", "given_up"), [(FloatingPointError, True), (ValueError, False)])
+def test_only_errors_that_come_again_end_a_trial(
+    watch: RunWatch, tmp_path: Path, error: type[Exception], given_up: bool
+):
+    controller = Controller()
+    back = failing(tmp_path, error("nan"), status="PENDING")
+    OrderlyScheduler(FIFOScheduler()).on_trial_add(controller, back)
+    assert controller.set == (["ERROR"] if given_up else [])
+    assert ("nan" in shown(watch)) == given_up
+
+
+def test_a_restart_is_told_with_its_cause(watch: RunWatch, tmp_path: Path):
+    back = failing(tmp_path, ValueError("the toy broke"), checkpoint=object())
+    WatchCallback().on_trial_recover(0, [], back)
+    assert "ValueError: the toy broke; going on from its last checkpoint" in shown(watch)
+
+
+def test_results_reach_the_view(watch: RunWatch):
+    WatchCallback().on_trial_result(0, [], trial(), result(2, 200))
+    assert "iteration 2  steps 200" in shown(watch)
+    assert watch.progress["abcde_00000"].iteration == 2
+
+
+def test_stop_keys_of_the_command_replace_those_of_a_resumed_trial():
+    calls = []
+    old = trial(
+        stopping_criterion={"timesteps_total": 1}, invalidate_json_state=lambda: calls.append(1)
+    )
+    with Interrupt() as interrupt:
+        watch = RunWatch(PlainView("x", io.StringIO()), interrupt, {"training_iteration": 5})
+        watch.step_begins([old])
+        watch.step_begins([old])
+    assert old.stopping_criterion == {"training_iteration": 5} and calls == [1]
+
+
+def test_scheduler_and_callback_survive_tunes_pickling():
+    scheduler = cloudpickle.loads(cloudpickle.dumps(OrderlyScheduler(AsyncHyperBandScheduler())))
+    assert isinstance(scheduler.inner, AsyncHyperBandScheduler)
+    assert isinstance(cloudpickle.loads(cloudpickle.dumps(WatchCallback())), WatchCallback)
+
+
+def test_outside_of_a_run_both_do_nothing():
+    assert RunWatch.current is None
+    WatchCallback().on_trial_result(0, [], trial(), {})
+    WatchCallback().on_step_end(0, [])
+    decision = OrderlyScheduler(FIFOScheduler()).on_trial_result(None, trial(), {})
+    assert decision == TrialScheduler.CONTINUE
+
+
+def test_every_question_of_tune_is_passed_on():
+    # A method that Ray adds to its schedulers would be answered by the base class, wrongly.
+    asked = {name for name in vars(TrialScheduler) if not name.startswith("_")}
+    answered = {name for name in vars(OrderlyScheduler) if not name.startswith("_")}
+    assert asked - answered == {"CONTINUE", "PAUSE", "STOP", "NOOP", "save", "restore"}
