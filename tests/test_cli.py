@@ -63,7 +63,7 @@ SETTINGS = {
     # out of range, absurd, not divisible, contradicting
     "gamma=1.5": "less than or equal to 1",
     "num_envs=-1": "greater than or equal to 1",
-    "num_envs=100000": "The frame store needs",
+    "num_envs=60000": "The frame store needs",
     "n_pi=100000": "The frame store needs",
     "nminibatch=7": "use 1, 2, 4, 8, 16, 32",
     "aux_mbsize=5": "does not divide",

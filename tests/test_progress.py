@@ -58,10 +58,22 @@ def test_a_statistic_that_was_not_made_is_nan():
     [
         ({"phase__policy_iterations": 3}, "policy 3/4"),
         ({"phase__aux_epochs": 0}, "policy"),
-        ({"phase__in_aux_phase": 1, "phase__aux_progress": 1 / 3}, "aux 0/2 33%"),
-        ({"phase__in_aux_phase": 1, "phase__aux_progress": 0.5}, "aux 1/2 50%"),
-        ({"phase__in_aux_phase": 1, "phase__aux_progress": 2 / 3}, "aux 1/2 67%"),
-        ({"phase__in_aux_phase": 1, "phase__aux_progress": 1.0}, "aux 2/2 100%"),
+        (
+            {"phase__in_aux_phase": 1, "phase__aux_epoch": 0, "phase__aux_progress": 1 / 3},
+            "aux 0/2 33%",
+        ),
+        (
+            {"phase__in_aux_phase": 1, "phase__aux_epoch": 1, "phase__aux_progress": 0.5},
+            "aux 1/2 50%",
+        ),
+        (
+            {"phase__in_aux_phase": 1, "phase__aux_epoch": 1, "phase__aux_progress": 2 / 3},
+            "aux 1/2 67%",
+        ),
+        (
+            {"phase__in_aux_phase": 1, "phase__aux_epoch": 2, "phase__aux_progress": 1.0},
+            "aux 2/2 100%",
+        ),
     ],
 )
 def test_the_phase_is_the_one_that_was_just_worked_in(stats: dict, phase: str):

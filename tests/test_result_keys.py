@@ -45,14 +45,14 @@ def test_nested_stop_keys_are_flattened():
 
 @pytest.mark.parametrize(("given", "number"), [(1e6, 1_000_000), ("25e3", 25_000), (0.5, 0.5)])
 def test_a_stop_value_is_a_number(given: object, number: float):
-    found = stop_value(given)
+    found = stop_value("env_runners/episode_return_mean", given)
     assert found == number and type(found) is type(number)
 
 
 @pytest.mark.parametrize("given", ["many", None, True, float("nan"), [1]])
 def test_other_stop_values_are_refused(given: object):
     with pytest.raises(ValueError, match="number"):
-        stop_value(given)
+        stop_value("env_runners/episode_return_mean", given)
 
 
 def test_ppgs_results_hold_the_keys_that_are_said_to_be_known(ray_local: None):
@@ -82,3 +82,10 @@ def found(result: dict, key: str) -> bool:
             return False
         node = node[name]
     return True
+
+
+@pytest.mark.parametrize("name", ["timesteps_total", "training_iteration", "time_total_s"])
+def test_a_count_that_is_over_before_it_begins_is_refused(name: str):
+    with pytest.raises(ValueError, match="more than 0"):
+        stop_value(name, -3)
+    assert stop_value("env_runners/episode_return_mean", -3) == -3

@@ -180,7 +180,7 @@ def _stop_problems(experiment: Experiment) -> Iterator[str]:
         path = ("stop", *([name] if name in experiment.keys.stop else name.split("/")))
         problem = key_problem(name) if experiment.keys.run == "PPG" else None
         try:
-            stop[name] = stop_value(value)
+            stop[name] = stop_value(name, value)
         except ValueError as error:
             problem = f"stop: {name}={value!r} {error}"
         if problem:

@@ -182,10 +182,18 @@ def nodes(settings: RaySettings) -> list[Resources]:
 
 
 def bundles_of(run: str, config: Mapping[str, Any]) -> list[dict[str, float]]:
-    """The resource bundles that a trial of an algorithm asks Ray for."""
+    """The resource bundles that a trial of an algorithm asks Ray for.
+
+    Raises:
+        UserError: If the algorithm refuses its configuration.
+    """
     from ray.tune.registry import get_trainable_cls
 
-    request = get_trainable_cls(run).default_resource_request(dict(config))
+    try:
+        request = get_trainable_cls(run).default_resource_request(dict(config))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"The configuration is refused by {run}: {reason}") from error
     return [dict(bundle) for bundle in request.bundles] if request else []
 
 

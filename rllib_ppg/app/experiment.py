@@ -70,7 +70,7 @@ class ExperimentKeys(BaseModel):
     max_concurrent_trials: Annotated[Integer, Field(ge=1)] | None = None
     checkpoint_config: CheckpointKeys = Field(default_factory=CheckpointKeys)
     max_failures: Annotated[Integer, Field(ge=-1)] = 0
-    storage_path: StrictStr | None = None
+    storage_path: Annotated[StrictStr, Field(min_length=1)] | None = None
     restore: StrictStr | None = None
     time_budget_s: Annotated[Number, Field(gt=0)] | None = None
     scheduler: StrictStr | dict[str, Any] | None = None

@@ -1,12 +1,11 @@
 """App: run one experiment with Ray Tune, from the start or from where it was left."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import SCHEDULER_IMPORT, TrialScheduler, create_scheduler
@@ -160,13 +159,3 @@ def fit(tuner: tune.Tuner, experiment: Experiment, view: View) -> Outcome:
             at_once = True
         ends = [trial_end(trial, watch.progress.get(trial.trial_id)) for trial in watch.trials]
         return Outcome(ends, interrupted=interrupt.requested, at_once=at_once)
-
-
-def unfinished(ends: Sequence[TrialEnd]) -> list[TrialEnd]:
-    """Trials that can be gone on with."""
-    return [end for end in ends if end.status != Trial.TERMINATED]
-
-
-def is_connected() -> bool:
-    """Whether this process is connected to Ray."""
-    return bool(ray.is_initialized())

@@ -123,8 +123,8 @@ class Progress:
     @property
     def aux_epoch(self) -> int:
         """Epoch of the auxiliary phase that the latest slice worked in; 0 records the policy."""
-        passes = self.stat("phase/aux_progress") * (self.stat("phase/aux_epochs") + 1)
-        return 0 if math.isnan(passes) else max(0, math.ceil(passes - 1e-6) - 1)
+        epoch = self.stat("phase/aux_epoch")
+        return 0 if math.isnan(epoch) else int(epoch)
 
     @property
     def phase(self) -> str:

@@ -53,6 +53,9 @@ STATISTIC_KEYS = tuple(f"{LEARNER_STATS}/{name}" for name in METRICS)
 
 KEYS = (*TOP_KEYS, *EPISODE_KEYS, *STATISTIC_KEYS)
 
+COUNTS = tuple(name for name in TOP_KEYS if not name.startswith("num_healthy"))
+"""Keys that count up from 0, or are seconds."""
+
 OPEN_PREFIXES = ("env_runners/custom_metrics/", "custom_metrics/", "perf/", "timers/", "counters/")
 """Below these, callbacks and Ray put names that are not known beforehand."""
 
@@ -98,13 +101,15 @@ def flat_stop(stop: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
-def stop_value(value: Any) -> float | int:
+def stop_value(name: str, value: Any) -> float | int:
     """The number at which to stop.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is none, or a count or time that is over before it begins.
     """
     number = parse_number(value)
     if not isinstance(number, int | float) or number != number:
         raise ValueError("must be a number")
+    if number <= 0 and name in COUNTS:
+        raise ValueError("must be more than 0")
     return int(number) if isinstance(number, float) and number.is_integer() else number
