@@ -100,3 +100,9 @@ def test_a_connection_of_the_callers_own_is_used_and_left_open(ray_local: None):
     with cluster.session(RaySettings()):
         assert ray.is_initialized()
     assert ray.is_initialized()
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once():
+    with pytest.raises(UserError, match=r"No Ray cluster answers at 127\.0\.0\.1:1: "):
+        cluster._check_answers("127.0.0.1:1")
+    cluster._check_answers("auto")

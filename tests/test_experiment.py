@@ -59,7 +59,7 @@ def test_an_outdated_key_is_answered_with_what_to_do(name: str):
         ("checkpoint_config: {keep_checkpoints_num: 1}", "num_to_keep"),
         ("num_samples: 0", "greater than or equal to 1"),
         ("num_samples: true", "not a boolean"),
-        ("max_failures: often", "must be a number"),
+        ("max_failures: often", "number"),
         ("stop: 5", "a mapping"),
         ("config: [1]", "a mapping"),
         ("checkpoint_config: {checkpoint_at_end: 'True,'}", "true or false"),

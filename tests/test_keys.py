@@ -135,7 +135,7 @@ def test_a_misspelt_nested_key_gives_the_nearest(section: dict, wrong: str, righ
     assert f'"{right}"' in str(error.value) or f"'{right}'" in str(error.value)
 
 
-def test_a_network_key_is_checked_for_other_environments_too():
+def test_a_network_key_is_checked_for_other_environments_too(ray_local):
     config = PPGConfig().environment("CartPole-v1")
     config.update_from_dict({"model": {"custom_model_config": {"hidens": [3]}}})
     with pytest.raises(UserError, match=r'hidens.*Did you mean "hiddens"'):

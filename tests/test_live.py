@@ -46,7 +46,9 @@ def shown(view: LiveView, *results: dict, trials: int = 1, number: str = "00000"
 
 def test_before_the_first_result_it_says_what_it_waits_for(view: LiveView):
     text = drawn(view)
-    assert "ppg · PPG · procgen · coinrun" in text and "starting" in text
+    assert "ppg · PPG · procgen · coinrun" in text and "starting workers" in text
+    view.started()
+    assert "first iteration is under way" in drawn(view)
 
 
 def test_a_policy_iteration_in_full(view: LiveView):
@@ -76,7 +78,8 @@ def test_a_policy_iteration_in_full(view: LiveView):
 
 
 def test_what_was_not_made_is_a_dash(view: LiveView):
-    text = shown(view, result(3, 300, phase__in_aux_phase=1, phase__aux_progress=0.5))
+    position = {"phase__in_aux_phase": 1, "phase__aux_epoch": 1, "phase__aux_progress": 0.5}
+    text = shown(view, result(3, 300, **position))
     assert "entropy -" in text and "aux value -" in text
     assert "auxiliary phase: epoch 1 of 2, 50% of the phase" in text
 

@@ -196,3 +196,9 @@ def test_no_graph_is_made_without_gradients():
 def test_impossible_networks_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_mlp_takes_scalars_as_vectors_of_one():
+    encoder = MLPEncoder(1, hiddens=(3,))
+    scalars = torch.tensor([0.5, -1.0])
+    torch.testing.assert_close(encoder(scalars), encoder(scalars[:, None]))

@@ -241,7 +241,8 @@ def train_until_error(**changes: Any) -> str:
 
 def test_a_reward_that_is_no_number_stops_with_its_place(ray_local):
     message = train_until_error(env_config={"rewards": [1.0, 2.0, math.nan]})
-    assert message.startswith("environment 0 gave the reward nan at step 2 of the rollout")
+    assert message.startswith("After 0 environment steps: ")
+    assert "environment 0 gave the reward nan at step 2 of the rollout" in message
 
 
 def test_a_loss_that_is_no_number_stops_with_what_and_where(ray_local):
@@ -252,7 +253,7 @@ def test_a_loss_that_is_no_number_stops_with_what_and_where(ray_local):
 
 def test_a_loss_that_overflows_stops_with_what_and_where(ray_local):
     message = train_until_error(env_config={"rewards": [1e30] * 8}, normalize_rewards=False)
-    assert message.startswith("loss_vf became inf, ")
+    assert "steps: loss_vf became inf, " in message
     assert "at policy-phase minibatch 1 of 2 (epoch 1)" in message
 
 
@@ -336,6 +337,8 @@ def test_an_algorithm_that_stands_takes_a_checkpoint_too(saved):
     other.train()
     other.restore(str(path))
     assert_equal_state(algorithm, other)
+    stats = [stats_of(other.train()) for _ in range(3)]
+    assert [s["phase/policy_iterations"] for s in stats] == [1, 2, 2]
 
 
 def test_after_a_restore_the_phase_starts_anew_and_steps_count_on(saved):
@@ -378,7 +381,9 @@ def test_the_policy_alone_can_be_taken_from_a_checkpoint(saved):
 
 FRESH = """
 import json, sys
+import ray
 import rllib_ppg
+ray.init(address="local", num_cpus=1, include_dashboard=False)
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.policy.policy import Policy
 algorithm = Algorithm.from_checkpoint(sys.argv[1])

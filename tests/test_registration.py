@@ -57,3 +57,17 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'PPGConfg'"):
         rllib_ppg.PPGConfg  # noqa: B018
     assert {"PPG", "PPGConfig", "register", "UserError", "__version__"} <= set(dir(rllib_ppg))
+
+
+def test_registrations_come_back_after_ray_was_shut_down():
+    code = """
+import ray, rllib_ppg
+for _ in range(2):
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    rllib_ppg.register()
+    found = [registry.contains(*key) for key in (("trainable_class", "PPG"), ("env_creator", "procgen"))]
+    ray.shutdown()
+print(*found)
+"""
+    start = "from ray.tune.registry import _global_registry as registry\n"
+    assert run(start + code).splitlines()[-1] == "True True"

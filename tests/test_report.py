@@ -27,7 +27,7 @@ def ended(status: str = "TERMINATED", checkpoint: str | None = "/r/x/0/checkpoin
     saved = SimpleNamespace(path=checkpoint) if checkpoint else None
     progress = Progress({"timesteps_total": 100})
     progress.update(result(3, 100))
-    return trial_end(trial(status=status, checkpoint=saved, **values), progress)
+    return trial_end(trial(checkpoint=saved, **values), progress, status)
 
 
 def closing(tmp_path: Path, *ends, **options) -> str:
@@ -45,7 +45,7 @@ def failed_trial(folder: Path, error: Exception) -> object:
         "error_file": str(folder / "error.txt"),
         "pickled_error_file": str(folder / "error.pkl"),
     }
-    return trial(status="ERROR", **files)
+    return trial(**files)
 
 
 def test_a_finished_run_says_where_everything_lies(tmp_path: Path):
@@ -70,6 +70,11 @@ def test_an_interrupted_run_names_the_command_to_go_on(tmp_path: Path):
     assert f"rllib {shlex.join(COMMAND)} --resume" in text
 
 
+def test_an_interruption_before_the_first_checkpoint_says_so(tmp_path: Path):
+    text = closing(tmp_path, ended("PENDING", None))
+    assert "interrupted before a checkpoint" in text and "--resume" in text
+
+
 def test_a_run_stopped_at_once_claims_no_checkpoint(tmp_path: Path):
     text = closing(tmp_path, ended("RUNNING", None), at_once=True)
     assert "x: stopped at once" in text and "none was written" in text and "--resume" in text
@@ -77,7 +82,7 @@ def test_a_run_stopped_at_once_claims_no_checkpoint(tmp_path: Path):
 
 def test_a_failed_run_says_why_in_a_line(tmp_path: Path):
     error = FloatingPointError("loss_vf became nan at policy-phase minibatch 3 of 8 (epoch 1)")
-    end = trial_end(failed_trial(tmp_path, error), None)
+    end = trial_end(failed_trial(tmp_path, error), None, "ERROR")
     text = closing(tmp_path, end)
     assert "x: failed" in text and f"FloatingPointError: {error}" in text
     assert "/results/x/00000/error.txt" in text and "Traceback" not in text

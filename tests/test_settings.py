@@ -220,7 +220,7 @@ def test_a_key_has_an_effect_on_the_weights(base_weights: torch.Tensor, name: st
     assert torch.isfinite(after).all()
 
 
-def test_micro_batches_bound_the_rows_of_a_pass_and_leave_the_losses():
+def test_micro_batches_bound_the_rows_of_a_pass_and_leave_the_losses(ray_local):
     algorithm = build(micro_batch_size=5)
     rows: list[int] = []
     algorithm.get_policy().network.policy_head.register_forward_hook(
@@ -233,7 +233,7 @@ def test_micro_batches_bound_the_rows_of_a_pass_and_leave_the_losses():
         assert stats["policy_phase"][name] == pytest.approx(whole["policy_phase"][name], rel=1e-3)
 
 
-def test_learner_threads_are_used_while_learning_and_given_back():
+def test_learner_threads_are_used_while_learning_and_given_back(ray_local):
     before = torch.get_num_threads()
     algorithm = build(learner_threads=3)
     seen: set[int] = set()
@@ -259,7 +259,7 @@ def test_a_short_aux_slice_reports_more_often_and_changes_no_weight(base_weights
     assert torch.equal(torch.cat(weights), base_weights)
 
 
-def test_a_train_batch_size_may_only_repeat_what_follows():
+def test_a_train_batch_size_may_only_repeat_what_follows(ray_local):
     config = build(train_batch_size=4 * STEPS).config
     assert config.train_batch_size == 4 * STEPS
     with pytest.raises(UserError, match=r"train_batch_size=33 contradicts .* 4 x 8 = 32"):

@@ -17,7 +17,8 @@ def progress(*results: dict) -> Progress:
 
 
 POLICY = result(1, 100, policy_phase__entropy=2.5, policy_phase__loss_pi=-0.01)
-AUX = result(2, 100, phase__in_aux_phase=1, phase__aux_progress=0.5, aux_phase__vf_aux=0.25)
+IN_AUX = {"phase__in_aux_phase": 1, "phase__aux_epoch": 1, "phase__aux_progress": 0.5}
+AUX = result(2, 100, **IN_AUX, aux_phase__vf_aux=0.25)
 
 
 def test_a_policy_iteration_is_one_line_with_its_losses():
@@ -45,11 +46,11 @@ def test_time_to_go_is_a_lower_bound_until_an_auxiliary_phase_was_seen():
         ({"phase__policy_iterations": 2}, "policy iteration 2 of 4, then auxiliary phase"),
         ({"phase__aux_epochs": 0, "phase__policy_iterations_total": 12}, "policy iteration 12"),
         (
-            {"phase__in_aux_phase": 1, "phase__aux_progress": 0.1},
+            {**IN_AUX, "phase__aux_epoch": 0, "phase__aux_progress": 0.1},
             "auxiliary phase: recording the old policy, 10% of the phase",
         ),
         (
-            {"phase__in_aux_phase": 1, "phase__aux_progress": 0.9},
+            {**IN_AUX, "phase__aux_epoch": 2, "phase__aux_progress": 0.9},
             "auxiliary phase: epoch 2 of 2, 90% of the phase",
         ),
     ],
@@ -62,11 +63,13 @@ def test_without_a_terminal_there_are_plain_lines_without_control_codes():
     out = io.StringIO()
     with make_view("title", live=True, out=out) as view:
         assert isinstance(view, PlainView)
+        view.started()
+        view.started()
         view.result(trial(), progress(POLICY), 1)
         view.event("something happened")
         view.note("stopping")
     lines = out.getvalue().splitlines()
-    assert len(lines) == 4 and lines[0] == "title: starting"
+    assert len(lines) == 5 and lines[0] == "title: starting"
     assert "\x1b" not in out.getvalue() and "\r" not in out.getvalue()
 
 

@@ -5,6 +5,7 @@
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -28,7 +29,7 @@ def metrics_table() -> str:
     return table(("Metric", "Meaning"), [(f"`{name}`", text) for name, text in METRICS.items()])
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A Markdown table; a bar inside a cell is escaped."""
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join(
@@ -55,10 +56,9 @@ def fill(text: str, contents: dict[str, str]) -> str:
         ValueError: If a marker is missing.
     """
     for name, content in contents.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        text, count = re.subn(
-            pattern, lambda m, c=content: f"{m[1]}{c}\n{m[2]}", text, flags=re.DOTALL
-        )
+        pattern = rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)"
+        escaped = content.replace("\\", r"\\")
+        text, count = re.subn(pattern, f"{escaped}\n", text, flags=re.DOTALL)
         if count != 1:
             raise ValueError(f"the markers of the table {name!r} stand {count} times, not once")
     return text

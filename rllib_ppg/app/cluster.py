@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import socket
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -131,6 +132,8 @@ def session(settings: RaySettings) -> Iterator[None]:
     if ray.is_initialized():  # the caller's own
         yield
         return
+    if settings.address is not None:
+        _check_answers(settings.address)
     quiet = {
         "include_dashboard": False,
         "log_to_driver": settings.info,
@@ -145,12 +148,24 @@ def session(settings: RaySettings) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         if settings.address is None:
             raise
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(f"No Ray cluster answers at {settings.address}: {reason}") from None
+        reason = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise UserError(f"No Ray cluster answers at {settings.address}: {reason}.") from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address `host:port` where nothing listens; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"No Ray cluster answers at {address}: {reason}.") from None
 
 
 def _sizes(settings: RaySettings) -> dict[str, Any]:

@@ -157,5 +157,12 @@ def fit(tuner: tune.Tuner, experiment: Experiment, view: View) -> Outcome:
             tuner.fit()
         except KeyboardInterrupt:
             at_once = True
-        ends = [trial_end(trial, watch.progress.get(trial.trial_id)) for trial in watch.trials]
+        ends = [
+            trial_end(
+                trial,
+                watch.progress.get(trial.trial_id),
+                watch.statuses.get(trial.trial_id, trial.status),
+            )
+            for trial in watch.trials
+        ]
         return Outcome(ends, interrupted=interrupt.requested, at_once=at_once)

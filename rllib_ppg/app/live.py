@@ -46,6 +46,7 @@ class LiveView:
     def __init__(self, title: str, out: TextIO) -> None:
         self._title = title
         self._note = ""
+        self._waiting_for = "starting workers and learner ..."
         self._begin = time.monotonic()
         self._trials: dict[str, Progress] = {}
         self._folder = ""
@@ -64,6 +65,10 @@ class LiveView:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
+    def started(self) -> None:
+        """Say so until the first result."""
+        self._waiting_for = "the first iteration is under way ..."
+
     def result(self, trial: Any, progress: Progress, trials: int) -> None:
         """Take in a new result; the next drawing shows it."""
         self._trials[label_of(trial)] = progress
@@ -81,7 +86,7 @@ class LiveView:
     def _render(self) -> RenderableType:
         parts: list[RenderableType] = [self._header()]
         if not self._trials:
-            parts.append(Text("  starting Ray's workers and the first iteration ...", style="dim"))
+            parts.append(Text(f"  {self._waiting_for}", style="dim"))
         elif len(self._trials) == 1 and self._expected == 1:
             (progress,) = self._trials.values()
             parts.append(single(progress, self._folder))

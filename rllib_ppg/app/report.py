@@ -85,16 +85,16 @@ class TrialEnd:
     progress: Progress
 
 
-def trial_end(trial: Any, progress: Progress | None) -> TrialEnd:
-    """Read off Tune's trial how it ended."""
+def trial_end(trial: Any, progress: Progress | None, status: str) -> TrialEnd:
+    """Read off Tune's trial how it ended; `status` is Tune's word for it."""
     checkpoint = trial.checkpoint
     made_here = checkpoint is not None and checkpoint.path != trial.restore_path
     return TrialEnd(
         name=label_of(trial),
-        status=trial.status,
+        status=status,
         folder=trial.path,
         checkpoint=checkpoint.path if made_here else None,
-        cause=cause_of(trial) if trial.status == "ERROR" else "",
+        cause=cause_of(trial) if status == "ERROR" else "",
         progress=progress or Progress(),
     )
 
@@ -130,12 +130,13 @@ def closing_lines(
 
 
 def _headline(ends: Sequence[TrialEnd]) -> str:
+    interrupted = [end for end in ends if end.status not in ("TERMINATED", "ERROR")]
+    saved = sum(end.checkpoint is not None for end in interrupted)
     counts = {
         "done": sum(end.status == "TERMINATED" for end in ends),
         "failed": sum(end.status == "ERROR" for end in ends),
-        "interrupted after a checkpoint": sum(
-            end.status not in ("TERMINATED", "ERROR") for end in ends
-        ),
+        "interrupted after a checkpoint": saved,
+        "interrupted before a checkpoint": len(interrupted) - saved,
     }
     if len(ends) == 1:
         return next(word for word, number in counts.items() if number)

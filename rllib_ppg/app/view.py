@@ -37,6 +37,9 @@ class View(Protocol):
     def __exit__(self, *error: object) -> None:
         """End."""
 
+    def started(self) -> None:
+        """A trial has built its workers and learner and begins to train."""
+
     def result(self, trial: Any, progress: Progress, trials: int) -> None:
         """A trial has a new result; there are `trials` in all."""
 
@@ -98,6 +101,7 @@ class PlainView:
     def __init__(self, title: str, out: TextIO) -> None:
         self._title = title
         self._out = out
+        self._started = False
 
     def __enter__(self) -> "PlainView":
         self._print(f"{self._title}: starting")
@@ -105,6 +109,12 @@ class PlainView:
 
     def __exit__(self, *error: object) -> None:
         pass
+
+    def started(self) -> None:
+        """Print a line, the first time."""
+        if not self._started:
+            self._print(f"{clock()} workers and learner are up, the first iteration is under way")
+        self._started = True
 
     def result(self, trial: Any, progress: Progress, trials: int) -> None:
         """Print a line."""

@@ -32,6 +32,7 @@ class RunWatch:
     Attributes:
         trials: Tune's trials, those not yet started included.
         progress: Where each trial stands, by its id.
+        statuses: Tune's statuses when an orderly end was reached; cleaning up overwrites them.
     """
 
     current: "RunWatch | None" = None
@@ -41,6 +42,7 @@ class RunWatch:
         self.interrupt = interrupt
         self.trials: Sequence[Trial] = ()
         self.progress: dict[str, Progress] = {}
+        self.statuses: dict[str, str] = {}
         self._stop = stop
         self._given: set[str] = set()
 
@@ -68,6 +70,7 @@ class RunWatch:
     def step_ends(self) -> None:
         """End Tune's loop once no trial runs any more and an end was asked for."""
         if self.stopping and not any(trial.status == Trial.RUNNING for trial in self.trials):
+            self.statuses = {trial.trial_id: trial.status for trial in self.trials}
             end_tune_loop()
 
     def result(self, trial: Trial, result: dict[str, Any]) -> None:
@@ -100,6 +103,13 @@ class WatchCallback(Callback):
         """Tune ends a step of its loop."""
         if RunWatch.current:
             RunWatch.current.step_ends()
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial is ready to train."""
+        if RunWatch.current:
+            RunWatch.current.view.started()
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any

@@ -184,7 +184,7 @@ class MLPEncoder(nn.Module):
         if self.one_hot:
             x = F.one_hot(obs.long().flatten(), self.input_size).float()
         else:
-            x = _to_float(obs.flatten(1))
+            x = _to_float(obs.reshape(len(obs), -1))
         for layer in self.layers:
             x = self.activation(layer(x))
         return x
