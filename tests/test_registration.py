@@ -65,7 +65,8 @@ import ray, rllib_ppg
 for _ in range(2):
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     rllib_ppg.register()
-    found = [registry.contains(*key) for key in (("trainable_class", "PPG"), ("env_creator", "procgen"))]
+    keys = ("trainable_class", "PPG"), ("env_creator", "procgen")
+    found = [registry.contains(*key) for key in keys]
     ray.shutdown()
 print(*found)
 """
