@@ -7,13 +7,15 @@ import pytest
 from rllib_ppg.app.interrupt import Interrupt, end_tune_loop
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_is_a_request_and_the_second_ends_at_once(number: signal.Signals):
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")]
+)
+def test_the_first_is_a_request_and_the_second_ends_at_once(number: signal.Signals, name: str):
     calls = []
-    with Interrupt(lambda: calls.append(1)) as interrupt:
+    with Interrupt(calls.append) as interrupt:
         assert not interrupt.requested
         signal.raise_signal(number)
-        assert interrupt.requested and calls == [1]
+        assert interrupt.requested and calls == [name]
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
 

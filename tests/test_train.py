@@ -198,7 +198,10 @@ def test_ctrl_c_writes_a_checkpoint_and_resume_goes_on_from_there(
         press(patch, at_iteration=2, times=1)
         run = cartpole(capsys, results, *stop)
     assert run.code == 130
-    assert "Stopping after a checkpoint" in run.out and "interrupted after a checkpoint" in run.out
+    assert (
+        "Ctrl-C: stopping after a checkpoint" in run.out
+        and "interrupted after a checkpoint" in run.out
+    )
     # The iteration that was under way is finished, saved and the last.
     assert iterations(results)[-1] <= 3
     words = next(line for line in run.out.splitlines() if "--resume" in line)

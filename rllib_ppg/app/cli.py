@@ -92,11 +92,7 @@ def train(
     """Train the experiments of a file, or one given by flags."""
     from rllib_ppg.app.train import run_train
 
-    try:
-        return run_train(flags.TrainFlags(**ctx.params), ctx.obj or [])
-    except KeyboardInterrupt:
-        print("\nInterrupted before anything was trained.", file=sys.stderr)
-        return INTERRUPTED
+    return run_train(flags.TrainFlags(**ctx.params), ctx.obj or [])
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -104,11 +104,7 @@ def evaluate(
     """
     if policy not in ("agent", "random"):
         raise UserError(f'policy={policy!r}: give "agent" or "random".')
-    if episodes < 1:
-        raise UserError(f"episodes={episodes}: must be at least 1.")
-    count = num_envs if num_envs is not None else min(episodes, MAX_DEFAULT_ENVS)
-    if not 1 <= count <= episodes:
-        raise UserError(f"num_envs={num_envs}: must be 1 to {episodes}, the number of episodes.")
+    count = _env_count(episodes, num_envs)
     agent = _load(source)
     env = make_array_env(
         agent.config.env, {**agent.config.env_config, **(env_config or {})}, count, seed
@@ -118,6 +114,15 @@ def evaluate(
         return play(env, act, shares(episodes, env.num_envs))
     finally:
         env.close()
+
+
+def _env_count(episodes: int, num_envs: int | None) -> int:
+    if episodes < 1:
+        raise UserError(f"episodes={episodes}: must be at least 1.")
+    count = num_envs if num_envs is not None else min(episodes, MAX_DEFAULT_ENVS)
+    if not 1 <= count <= episodes:
+        raise UserError(f"num_envs={num_envs}: must be 1 to {episodes}, the number of episodes.")
+    return count
 
 
 def shares(episodes: int, num_envs: int) -> np.ndarray:

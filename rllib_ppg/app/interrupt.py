@@ -11,7 +11,7 @@ class Interrupt:
     """Context in which Ctrl-C (and SIGTERM) asks for an orderly end instead of raising.
 
     Args:
-        on_request: Called when the first one comes; must be quick.
+        on_request: Called with the signal's name when the first one comes; must be quick.
 
     Attributes:
         requested: Whether an orderly end has been asked for.
@@ -19,7 +19,7 @@ class Interrupt:
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, on_request: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_request: Callable[[str], None] = lambda name: None) -> None:
         self.requested = False
         self._on_request = on_request
         self._before: dict[signal.Signals, Any] = {}
@@ -43,7 +43,7 @@ class Interrupt:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        self._on_request()
+        self._on_request("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
 
 def end_tune_loop() -> None:

@@ -19,7 +19,7 @@ from rllib_ppg.app.view import View
 from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
 from rllib_ppg.errors import UserError
 
-ENDING = "Stopping after a checkpoint at the end of this iteration. Ctrl-C again stops at once."
+ENDING = "{}: stopping after a checkpoint at the end of this iteration; once more stops at once."
 
 
 @dataclass
@@ -149,7 +149,7 @@ def fit(tuner: tune.Tuner, experiment: Experiment, view: View) -> Outcome:
     """Run Tune to its end, to the first Ctrl-C (in order) or the second (at once)."""
     with (
         view,
-        Interrupt(lambda: view.note(ENDING)) as interrupt,
+        Interrupt(lambda name: view.note(ENDING.format(name))) as interrupt,
         RunWatch(view, interrupt, experiment.keys.stop) as watch,
     ):
         at_once = False

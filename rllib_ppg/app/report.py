@@ -1,6 +1,7 @@
 """App: what is said at the end of an experiment: results, causes of failure, what to type next."""
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Sequence
@@ -181,9 +182,15 @@ def next_commands(
     elif saved and alone:
         lines.append(longer_command(experiment, saved[0], command))
     if saved and experiment.keys.run == "PPG":
-        code = f"import rllib_ppg; print(rllib_ppg.evaluate('{saved[0].checkpoint}'))"
+        best = max(saved, key=_return_of)
+        code = f"import rllib_ppg; print(rllib_ppg.evaluate('{best.checkpoint}'))"
         lines.append(f'python -c "{code}"')
     return lines or [f"rllib {shlex.join(command)}"]
+
+
+def _return_of(end: TrialEnd) -> float:
+    mean = end.progress.number("env_runners/episode_return_mean")
+    return -math.inf if math.isnan(mean) else mean
 
 
 def resume_command(command: Sequence[str]) -> str:

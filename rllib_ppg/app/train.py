@@ -17,6 +17,8 @@ from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.run_folder import check_writable, experiment_folder, write_description
 from rllib_ppg.errors import UserError
 
+INTERRUPTED = 130
+
 
 def run_train(flags: TrainFlags, command: Sequence[str]) -> int:
     """Train all experiments that the flags name, one after the other.
@@ -31,6 +33,14 @@ def run_train(flags: TrainFlags, command: Sequence[str]) -> int:
     Raises:
         UserError: If anything that was given is wrong; nothing has been started then.
     """
+    try:
+        return _run_train(flags, command)
+    except KeyboardInterrupt:  # outside of a run, which looks after Ctrl-C itself
+        print("\nInterrupted before anything was trained.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run_train(flags: TrainFlags, command: Sequence[str]) -> int:
     experiments = load_experiments(flags)
     settings = cluster.ray_settings(flags)
     check_flags(flags)
@@ -133,7 +143,7 @@ def _train(
             plans = [plan.make_plan(experiment, settings, flags) for experiment in experiments]
         for each in plans:
             code = max(code, _run(each, flags, command, alone=len(plans) == 1))
-            if code == 130:
+            if code == INTERRUPTED:
                 break
     return code
 
