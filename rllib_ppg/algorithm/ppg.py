@@ -67,7 +67,7 @@ class PPG(Algorithm):
             super().setup(config)
         except IndexError as error:
             raise RuntimeError(
-                "No rollout worker could start; its error stands above in the log."
+                "No rollout worker could start; its error stands in the log (shown by -v)."
             ) from error
         self._build_learner()
         self._aux_phase: AuxPhase | None = None

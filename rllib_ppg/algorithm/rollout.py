@@ -95,18 +95,6 @@ class PPGRolloutWorker(RolloutWorker):
         """Raw returns and lengths of the episodes that ended since the last call."""
         return self._tracker.pop_finished() if self._tracker else []
 
-    def to_env_actions(self, actions: np.ndarray) -> np.ndarray:
-        """Map the policy's actions (N, ...) to the environments' (RLlib's `normalize_actions`)."""
-        space: Any = self.array_env.action_space
-        actions = actions.reshape(len(actions), *space.shape)
-        if not isinstance(space, gym.spaces.Box):
-            return actions + start(space)
-        if self.config.normalize_actions:
-            return unsquash_action(actions, space).astype(space.dtype)
-        if self.config.clip_actions:
-            return np.clip(actions, space.low, space.high)
-        return actions
-
     def _begin(self, policy: PPGTorchPolicy) -> tuple[np.ndarray, np.ndarray]:
         """First observations and their episode-start flags; resets on first use."""
         env = self.array_env
@@ -157,7 +145,7 @@ class _Recorder:
         begin = time.perf_counter()
         actions = self._act(t)
         acted = time.perf_counter()
-        env_actions = self.worker.to_env_actions(actions)
+        env_actions = to_env_actions(actions, self.env.action_space, self.worker.config)
         called = time.perf_counter()
         transition = self.env.step(env_actions)
         self.seconds["env"] += time.perf_counter() - called
@@ -209,6 +197,24 @@ class _Recorder:
             worker_index=worker.worker_index,
             seconds=self.seconds,
         )
+
+
+def to_env_actions(actions: np.ndarray, space: Any, config: Any) -> np.ndarray:
+    """Map the policy's actions to the environments' (RLlib's `normalize_actions`).
+
+    Args:
+        actions: What the policy gives (N, ...), categories from 0.
+        space: One environment's action space.
+        config: Says how Box actions are mapped (`normalize_actions`, `clip_actions`).
+    """
+    actions = actions.reshape(len(actions), *space.shape)
+    if not isinstance(space, gym.spaces.Box):
+        return actions + start(space)
+    if config.normalize_actions:
+        return unsquash_action(actions, space).astype(space.dtype)
+    if config.clip_actions:
+        return np.clip(actions, space.low, space.high)
+    return actions
 
 
 def _with_hints(

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from rllib_ppg._ray_compat import DEFAULT_POLICY_ID, Algorithm, get_checkpoint_info
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
-from rllib_ppg.algorithm.rollout import PPGRolloutWorker
+from rllib_ppg.algorithm.rollout import to_env_actions
 from rllib_ppg.app.environments import make_array_env
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.networks import PhasicNetwork
@@ -190,13 +189,12 @@ def _actor(agent: _Agent, env: ArrayEnv, seed: int, explore: bool) -> Act:
     network, spec = policy.network, policy.action_spec
     device = next(network.parameters()).device
     generator = torch.Generator().manual_seed(seed)
-    # The rollout worker's own mapping, so that both play alike.
-    surroundings = cast(Any, SimpleNamespace(array_env=env, config=agent.config))
 
+    # The rollout worker's own mapping, so that both play alike.
     def act(obs: np.ndarray) -> np.ndarray:
         frames = torch.from_numpy(np.ascontiguousarray(obs)).to(device)
         actions = _choose(network, spec, frames, explore, generator)
-        return PPGRolloutWorker.to_env_actions(surroundings, actions)
+        return to_env_actions(actions, env.action_space, agent.config)
 
     return act
 
