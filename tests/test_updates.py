@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_ppg.core.updates import PhaseStats, Rows, Updater, as_tensor, collect_stats
+from rllib_ppg.core.precision import MixedPrecision
+from rllib_ppg.core.replicas import Replica, Replicas
+from rllib_ppg.core.updates import PhaseStats, Rows, Updater, collect_stats, make_adam
 
 CPU = torch.device("cpu")
+FLOAT32 = MixedPrecision("float32", CPU)
 
 
 class Line(nn.Module):
@@ -20,24 +23,38 @@ class Line(nn.Module):
         self.a = nn.Parameter(torch.tensor(1.0))
         self.unused = nn.Parameter(torch.tensor(1.0))
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.a * x
+
+    policy = value = forward
+
 
 X = torch.arange(7.0)
 
 
-def one_step(micro_batch_size: int | None, grad_clip: float | None = None, garbage: bool = False):
+def make_updater(line: nn.Module, micro_batch_size: int | None = None, threads: int = 1) -> Updater:
+    return Updater(Replicas([line], threads=threads), micro_batch_size)
+
+
+def one_step(
+    micro_batch_size: int | None,
+    grad_clip: float | None = None,
+    garbage: bool = False,
+    threads: int = 1,
+):
     line = Line()
-    updater = Updater(line, CPU, micro_batch_size)
+    updater = make_updater(line, micro_batch_size, threads)
     if garbage:
         line.a.grad = torch.tensor(1e6)
         line.unused.grad = torch.tensor(1e6)
 
-    def loss(rows: Rows):
-        squares = (line.a * updater.gather(X, rows.host) - 1).square().mean()
+    def loss(replica: Replica, rows: Rows):
+        squares = (replica.forward(X[rows.host]) - 1).square().mean()
         return squares, {"squares": squares.detach()}
 
-    (rows,) = updater.minibatches([np.arange(7)], 1)
+    (minibatch,) = updater.minibatches([np.arange(7)], 1)
     optimizer = torch.optim.SGD(line.parameters(), lr=0.01)
-    return line, updater.update(optimizer, rows, loss, grad_clip)
+    return line, updater.update(optimizer, minibatch, loss, grad_clip, FLOAT32)
 
 
 def test_a_step_follows_the_gradient_of_the_mean():
@@ -73,30 +90,17 @@ def test_gradient_clip_bounds_the_step_but_not_the_statistic():
 
 
 def test_minibatches_expand_segments_to_rows():
-    rows = Updater(Line(), CPU, None).minibatches([np.array([2, 0]), np.array([1])], 2)
-    assert [r.host.tolist() for r in rows] == [[4, 5, 0, 1], [2, 3]]
-    assert all(torch.equal(r.host, r.device) for r in rows)
-
-
-def test_gather_keeps_the_dtype():
-    source = torch.arange(6, dtype=torch.uint8).view(3, 2)
-    found = Updater(Line(), CPU, None).gather(source, torch.tensor([2, 0]))
-    assert found.dtype == torch.uint8
-    assert found.tolist() == [[4, 5], [0, 1]]
+    minibatches = make_updater(Line()).minibatches([np.array([2, 0]), np.array([1])], 2)
+    assert [[r.host.tolist() for r in shares] for shares in minibatches] == [
+        [[4, 5, 0, 1]],
+        [[2, 3]],
+    ]
+    assert all(torch.equal(r.host, r.device) for shares in minibatches for r in shares)
 
 
 def test_micro_batch_size_must_be_positive():
     with pytest.raises(ValueError, match="micro_batch_size=0"):
-        Updater(Line(), CPU, 0)
-
-
-def test_arrays_are_shared_unless_they_are_read_only():
-    array = np.zeros((2, 3), np.uint8)
-    assert as_tensor(array).data_ptr() == array.ctypes.data
-    array.flags.writeable = False
-    assert as_tensor(array).data_ptr() != array.ctypes.data
-    tensor = torch.zeros(2)
-    assert as_tensor(tensor) is tensor
+        make_updater(Line(), 0)
 
 
 def test_means_leave_missing_statistics_out():

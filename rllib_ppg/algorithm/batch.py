@@ -11,6 +11,7 @@ import numpy as np
 from rllib_ppg._ray_compat import SampleBatch
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.rollout import EPISODE_STARTS, Rollout
+from rllib_ppg.core.frames import Frames
 from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
 from rllib_ppg.core.returns import (
     RewardNormalizer,
@@ -50,11 +51,11 @@ def make_batch(
         The batch, the store's rows of this iteration, and the targets.
     """
     rows = store_observations(rollouts, store)
-    obs = store.obs[rows]
-    values = _values(rollouts, obs, learner)
+    frames = store.frames(rows)
+    values = _values(rollouts, frames, learner)
     targets = compute_targets(rollouts, values, learner, normalizer, config)
     batch = PolicyBatch(
-        obs=obs,
+        obs=frames,
         actions=column(rollouts, SampleBatch.ACTIONS),
         logp=column(rollouts, SampleBatch.ACTION_LOGP),
         advantages=targets.advantages,
@@ -76,10 +77,9 @@ def store_observations(rollouts: list[Rollout], store: SegmentStore) -> slice:
     rows = store.append(environments(rollouts))
     first = rows.start
     for rollout in rollouts:
-        obs = rollout.batch[SampleBatch.OBS]
-        target = store.obs[first : first + rollout.num_envs]
-        target[...] = obs.reshape(target.shape)
-        first += rollout.num_envs
+        last = first + rollout.num_envs
+        store.write(slice(first, last), rollout.batch[SampleBatch.OBS])
+        first = last
     return rows
 
 
@@ -89,11 +89,12 @@ def column(rollouts: list[Rollout], name: str) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _values(rollouts: list[Rollout], obs: np.ndarray, learner: PhasicLearner) -> np.ndarray:
+def _values(rollouts: list[Rollout], frames: Frames, learner: PhasicLearner) -> np.ndarray:
     """Values (N, T) of the acting policy: the workers', or where they have none the learner's."""
     if SampleBatch.VF_PREDS in rollouts[0].batch:
         return column(rollouts, SampleBatch.VF_PREDS)
-    return learner.values(obs.reshape(-1, *obs.shape[2:])).reshape(obs.shape[:2])
+    envs = sum(rollout.num_envs for rollout in rollouts)
+    return learner.values(frames).reshape(envs, -1)
 
 
 def compute_targets(

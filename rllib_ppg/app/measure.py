@@ -157,7 +157,7 @@ def _batch(policy: PPGTorchPolicy, frames: np.ndarray, rows: int) -> PolicyBatch
 def _store(frames: np.ndarray, rows: int) -> SegmentStore:
     store = SegmentStore(1, rows, frames.shape[1:], frames.dtype)
     taken = store.append([0])
-    store.obs[taken] = np.resize(frames, (1, rows, *frames.shape[1:]))
+    store.write(taken, np.resize(frames, (1, rows, *frames.shape[1:])))
     store.value_targets[taken] = 0.0
     return store
 

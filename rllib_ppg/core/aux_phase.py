@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.frames import Rows
 from rllib_ppg.core.losses import aux_loss
-from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.core.precision import MixedPrecision, Precision, check_precision
+from rllib_ppg.core.replicas import Replica
 from rllib_ppg.core.segments import IndexArray, SegmentStore, aux_pieces, segment_rows
 from rllib_ppg.core.updates import (
+    Minibatch,
     MinibatchUnit,
     PhaseStats,
-    Rows,
     StepStats,
     Updater,
     check_unit,
@@ -44,9 +46,10 @@ class AuxPhaseSettings:
         grad_clip: Largest gradient norm; None does not clip.
         minibatch_unit: "segment" keeps the T steps of a segment together, as the reference;
             "step" mixes single steps.
+        precision: Number format of the network's passes, those for the old policy included.
 
     Raises:
-        ValueError: If a count or the unit makes no sense.
+        ValueError: If a count, the unit or the format makes no sense.
     """
 
     n_aux_epochs: int
@@ -56,9 +59,11 @@ class AuxPhaseSettings:
     aux_lr: float
     grad_clip: float | None = None
     minibatch_unit: MinibatchUnit = "segment"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         check_unit(self.minibatch_unit)
+        check_precision(self.precision)
         if self.n_aux_epochs < 0 or self.aux_mbsize < 1:
             raise ValueError(
                 f"n_aux_epochs={self.n_aux_epochs} must be at least 0 and "
@@ -99,11 +104,12 @@ class AuxPhase:
     the store when the phase is done, and must not write to it before.
 
     Args:
-        updater: Makes the steps, on a `PhasicNetwork`.
+        updater: Makes the steps.
         optimizer: The auxiliary optimiser.
         spec: How the policy head's outputs are read.
         settings: Hyper-parameters.
         store: The segments.
+        precision: Format of the network's passes.
         permutation: Draws a permutation of n.
         old_inputs: The old policy's outputs (S, T, A) where they are known already; epoch 0 is then
             left out.
@@ -126,37 +132,38 @@ class AuxPhase:
         settings: AuxPhaseSettings,
         *,
         store: SegmentStore,
+        precision: MixedPrecision,
         permutation: Callable[[int], IndexArray],
         old_inputs: np.ndarray[Any, Any] | None = None,
     ) -> None:
         if store.count == 0:
             raise ValueError("the auxiliary phase needs stored segments, and there are none.")
-        assert isinstance(updater.network, PhasicNetwork)
-        self._network = updater.network
         self._updater = updater
         self._optimizer = optimizer
         self._spec = spec
         self._settings = settings
+        self._precision = precision
         self._permutation = permutation
         self._num_steps = store.num_steps
-        self._obs = torch.from_numpy(store.obs[: store.count]).flatten(0, 1)
-        self._targets = torch.from_numpy(store.value_targets[: store.count])
-        self._targets = self._targets.flatten().to(updater.device)
+        self._frames = store.frames()
+        targets = torch.from_numpy(store.value_targets[: store.count]).flatten()
+        self._targets = updater.on_devices(targets)
         self._order = store.pairs()
         if settings.minibatch_unit == "step":
             self._order = segment_rows(self._order, store.num_steps)
-        self._minibatches: list[Rows] = []
+        self._minibatches: list[Minibatch] = []
         self._pieces: list[IndexArray] = []
         self.epochs = settings.n_aux_epochs
         self.epoch = 0 if old_inputs is None else 1
         self.minibatch = 0
         self.minibatches = -(-store.count // settings.aux_mbsize)
         self.old_inputs = torch.empty(
-            (len(self._obs), spec.num_inputs), dtype=torch.float32, device=updater.device
+            (len(self._frames), spec.num_inputs), dtype=torch.float32, device=updater.device
         )
         if old_inputs is not None:
             given = torch.from_numpy(np.array(old_inputs, np.float32))
             self.old_inputs.copy_(given.view(self.old_inputs.shape))
+        self._old_copies: dict[torch.device, Tensor] = {}
 
     @property
     def done(self) -> bool:
@@ -213,18 +220,24 @@ class AuxPhase:
     def _record_old_policy(self) -> None:
         size = self._settings.aux_mbsize * self._num_steps
         start = self.minibatch * size
-        index = torch.arange(start, min(start + size, len(self._obs)))
-        with torch.no_grad():
-            for rows in self._updater.micro_batches(Rows(index, index)):
-                obs = self._updater.gather(self._obs, rows.host)
-                first, last = int(rows.host[0]), int(rows.host[-1])
-                self.old_inputs[first : last + 1] = self._network.policy(obs)[0]
+        stop = min(start + size, len(self._frames))
+        self.old_inputs[start:stop] = self._updater.map(
+            self._policy_inputs, start, stop, self._precision
+        )
+
+    def _policy_inputs(self, replica: Replica, rows: Rows) -> Tensor:
+        return replica.policy(self._frames.read(rows, replica.device))[0]
 
     def _optimize(self) -> AuxStep:
         if self.minibatch == 0:
             self._begin_epoch()
-        rows = self._minibatches[self.minibatch]
-        stats = self._updater.update(self._optimizer, rows, self._loss, self._settings.grad_clip)
+        stats = self._updater.update(
+            self._optimizer,
+            self._minibatches[self.minibatch],
+            self._loss,
+            self._settings.grad_clip,
+            self._precision,
+        )
         units = self._pieces[self.minibatch]
         return AuxStep(self.epoch, self.minibatch, self.minibatches, units, stats)
 
@@ -234,15 +247,16 @@ class AuxPhase:
         order = self._order[self._permutation(len(self._order))]
         self._pieces = aux_pieces(order, size)
         self._minibatches = self._updater.minibatches(self._pieces, self._num_steps if whole else 1)
+        self._old_copies = self._updater.on_devices(self.old_inputs)
 
-    def _loss(self, rows: Rows) -> tuple[Tensor, StepStats]:
-        output = self._network(self._updater.gather(self._obs, rows.host))
+    def _loss(self, replica: Replica, rows: Rows) -> tuple[Tensor, StepStats]:
+        output = replica.forward(self._frames.read(rows, replica.device))
         loss, stats = aux_loss(
             self._spec.distribution(output.logits),
-            self._spec.distribution(self.old_inputs[rows.device]),
-            output.aux_vf,
-            output.vf,
-            self._targets[rows.device],
+            self._spec.distribution(self._old_copies[replica.device][rows.device]),
+            output.aux_vf.float(),
+            output.vf.float(),
+            self._targets[replica.device][rows.device],
             beta_clone=self._settings.beta_clone,
             vf_true_weight=self._settings.vf_true_weight,
         )

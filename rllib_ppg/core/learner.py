@@ -5,7 +5,7 @@ Shape key: T steps, N environments, B rows, S segments stored, A outputs of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rllib_ppg.core.aux_phase import AUX_STATS, AuxPhase, AuxPhaseSettings
 from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.frames import Frames
 from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.core.policy_phase import (
     POLICY_STATS,
@@ -23,8 +24,10 @@ from rllib_ppg.core.policy_phase import (
     PolicyPhaseSettings,
     PolicyStep,
 )
+from rllib_ppg.core.precision import MixedPrecision
+from rllib_ppg.core.replicas import Compile, Replicas
 from rllib_ppg.core.segments import IndexArray, SegmentStore
-from rllib_ppg.core.updates import PhaseStats, Updater, as_tensor, collect_stats
+from rllib_ppg.core.updates import PhaseStats, Updater, collect_stats, make_adam
 
 __all__ = [
     "AUX_STATS",
@@ -37,9 +40,6 @@ __all__ = [
     "PolicyPhaseSettings",
     "PolicyStep",
 ]
-
-# Rows of a pass without gradient where no micro-batch size is given.
-_NO_GRAD_ROWS = 1024
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's names
 
@@ -57,7 +57,12 @@ class PhasicLearner:
         policy_settings: Hyper-parameters of the policy phase.
         aux_settings: Hyper-parameters of the auxiliary phase.
         device: Where to train.
-        micro_batch_size: Most rows in one pass; None takes whole minibatches.
+        copies: Copies of the network on further devices, which share every minibatch with it.
+        threads: CPU threads that share every minibatch instead, where `device` is a CPU and there
+            are no copies; 1 leaves it to torch to use several for each operation.
+        compile: Makes a faster version of a function, such as `torch.compile`; None leaves the
+            network's passes as they are.
+        micro_batch_size: Most rows in one pass; None takes all that a thread or device has.
         generator: Source of the permutations.
         permutation: Draws a permutation of n instead of the generator.
 
@@ -76,25 +81,33 @@ class PhasicLearner:
         aux_settings: AuxPhaseSettings,
         *,
         device: str | torch.device = "cpu",
+        copies: Sequence[PhasicNetwork] = (),
+        threads: int = 1,
+        compile: Compile | None = None,
         micro_batch_size: int | None = None,
         generator: np.random.Generator,
         permutation: Callable[[int], IndexArray] | None = None,
     ) -> None:
-        self.device = torch.device(device)
-        self.network = network.to(self.device)
+        self.network = network.to(torch.device(device))
         self.action_spec = action_spec
         self.policy_settings = policy_settings
         self.aux_settings = aux_settings
         self.entropy_coeff = policy_settings.entropy_coeff
         self._generator = generator
         self._permutation = permutation or generator.permutation
-        self._updater = Updater(self.network, self.device, micro_batch_size)
+        replicas = Replicas([self.network, *copies], threads=threads, compile=compile)
+        self._updater = Updater(replicas, micro_batch_size)
+        self.device = self._updater.device
+        self._precisions = {
+            "policy": MixedPrecision(policy_settings.precision, self.device),
+            "aux": MixedPrecision(aux_settings.precision, self.device),
+        }
         kinds = ("joint",) if policy_settings.joint else ("value", "policy")
         self._policy_optimizers = {kind: self._adam(policy_settings.lr) for kind in kinds}
         self._aux_optimizer = self._adam(aux_settings.aux_lr)
 
     def _adam(self, lr: float) -> torch.optim.Adam:
-        return torch.optim.Adam(self._updater.parameters, lr=lr, betas=(0.9, 0.999), eps=1e-8)
+        return make_adam(list(self.network.parameters()), lr)
 
     @property
     def lr(self) -> float:
@@ -116,25 +129,30 @@ class PhasicLearner:
         """Set the weight of the entropy bonus."""
         self.entropy_coeff = entropy_coeff
 
-    @torch.no_grad()
-    def values(self, obs: npt.NDArray[Any] | Tensor) -> npt.NDArray[np.float32]:
+    def values(self, obs: npt.NDArray[Any] | Tensor | Frames) -> npt.NDArray[np.float32]:
         """Compute the true value of observations (B, ...), float32 (B,), without gradient."""
-        frames = as_tensor(obs)
-        size = self._updater.micro_batch_size or _NO_GRAD_ROWS
-        values = torch.empty(len(frames), dtype=torch.float32, device=self.device)
-        for start in range(0, len(frames), size):
-            part = frames[start : start + size].to(self.device)
-            values[start : start + size] = self.network.value(part)
+        frames = obs if isinstance(obs, Frames) else Frames.of(obs)
+        if len(frames) == 0:
+            return np.empty(0, np.float32)
+        self._updater.replicas.broadcast()
+        values = self._updater.map(
+            lambda replica, rows: replica.value(frames.read(rows, replica.device)),
+            0,
+            len(frames),
+            self._precisions["policy"],
+        )
         return values.cpu().numpy()
 
     def policy_steps(self, batch: PolicyBatch) -> Iterator[PolicyStep]:
         """Run the policy phase step by step; yields after every optimiser step."""
+        self._updater.replicas.broadcast()
         phase = PolicyPhase(
             self._updater,
             self._policy_optimizers,
             self.action_spec,
             self.policy_settings,
             entropy_coeff=self.entropy_coeff,
+            precision=self._precisions["policy"],
             permutation=self._permutation,
         )
         return phase.steps(batch)
@@ -163,12 +181,14 @@ class PhasicLearner:
         Raises:
             ValueError: If the store is empty.
         """
+        self._updater.replicas.broadcast()
         return AuxPhase(
             self._updater,
             self._aux_optimizer,
             self.action_spec,
             self.aux_settings,
             store=store,
+            precision=self._precisions["aux"],
             permutation=self._permutation,
             old_inputs=old_inputs,
         )
@@ -180,6 +200,7 @@ class PhasicLearner:
             "lr": self.lr,
             "aux_lr": self.aux_lr,
             "entropy_coeff": self.entropy_coeff,
+            "precisions": {name: p.get_state() for name, p in self._precisions.items()},
             "generator": self._generator.bit_generator.state,
         }
 
@@ -202,6 +223,8 @@ class PhasicLearner:
             self._set_optimizer_state(optimizer, saved[kind])
         self.set_lr(state["lr"], state["aux_lr"])
         self.set_entropy_coeff(state["entropy_coeff"])
+        for name, precision in self._precisions.items():
+            precision.set_state(state["precisions"][name])
         self._generator.bit_generator.state = state["generator"]
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -236,5 +259,6 @@ class PhasicLearner:
                 moments = {k: torch.empty_like(parameter.detach()) for k in _MOMENTS}
                 for key, moment in moments.items():
                     moment.copy_(torch.from_numpy(np.array(entry[key])))
-                step = torch.tensor(float(entry["step"]), dtype=torch.float32)
+                device = parameter.device if optimizer.defaults["fused"] else "cpu"
+                step = torch.tensor(float(entry["step"]), dtype=torch.float32, device=device)
                 optimizer.state[parameter] = {"step": step, **moments}

@@ -15,17 +15,12 @@ import torch
 from torch import Tensor
 
 from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.frames import Frames, Rows, as_tensor
 from rllib_ppg.core.losses import policy_loss, value_loss
-from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.core.precision import MixedPrecision, Precision, check_precision
+from rllib_ppg.core.replicas import Replica
 from rllib_ppg.core.segments import IndexArray, policy_chunks
-from rllib_ppg.core.updates import (
-    MinibatchUnit,
-    Rows,
-    StepStats,
-    Updater,
-    as_tensor,
-    check_unit,
-)
+from rllib_ppg.core.updates import MinibatchUnit, StepStats, Updater, check_unit
 
 Kind = Literal["joint", "value", "policy"]
 
@@ -60,9 +55,10 @@ class PolicyPhaseSettings:
         grad_clip: Largest gradient norm; None does not clip.
         minibatch_unit: "segment" keeps each environment's T steps together, as the reference;
             "step" mixes single steps.
+        precision: Number format of the network's passes.
 
     Raises:
-        ValueError: If a number of epochs or minibatches or the unit makes no sense.
+        ValueError: If a number of epochs or minibatches, the unit or the format makes no sense.
     """
 
     n_epoch_pi: int
@@ -76,9 +72,11 @@ class PolicyPhaseSettings:
     value_clip_param: float | None = None
     grad_clip: float | None = None
     minibatch_unit: MinibatchUnit = "segment"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         check_unit(self.minibatch_unit)
+        check_precision(self.precision)
         if min(self.n_epoch_pi, self.n_epoch_vf) < 0 or max(self.n_epoch_pi, self.n_epoch_vf) < 1:
             raise ValueError(
                 f"n_epoch_pi={self.n_epoch_pi} and n_epoch_vf={self.n_epoch_vf} must not be "
@@ -107,7 +105,7 @@ class PolicyBatch:
     """One rollout of all environments, environment first; numpy arrays or host tensors.
 
     Args:
-        obs: Observations (N, T, ...).
+        obs: Observations (N, T, ...), or N x T rows of frames.
         actions: Actions (N, T), (N, T, K) or (N, T, D).
         logp: Log-probabilities recorded while acting, float32 (N, T).
         advantages: Standardised advantages, float32 (N, T).
@@ -115,12 +113,18 @@ class PolicyBatch:
         vf_preds: Values predicted while acting, float32 (N, T).
     """
 
-    obs: npt.NDArray[Any] | Tensor
+    obs: npt.NDArray[Any] | Tensor | Frames
     actions: npt.NDArray[Any] | Tensor
     logp: npt.NDArray[Any] | Tensor
     advantages: npt.NDArray[Any] | Tensor
     value_targets: npt.NDArray[Any] | Tensor
     vf_preds: npt.NDArray[Any] | Tensor
+
+    def frames(self) -> Frames:
+        """Return the observations by row, environment first."""
+        if isinstance(self.obs, Frames):
+            return self.obs
+        return Frames.of(as_tensor(self.obs).flatten(0, 1))
 
 
 class PolicyStep(NamedTuple):
@@ -151,14 +155,13 @@ class PolicyStep(NamedTuple):
 
 
 class _Batch:
-    """A rollout flattened to rows: frames on the host, everything else on the device."""
+    """A rollout flattened to rows: everything but the frames on each device."""
 
-    def __init__(self, batch: PolicyBatch, device: torch.device) -> None:
-        obs = as_tensor(batch.obs)
-        self.num_envs, self.num_steps = obs.shape[:2]
-        self.obs = obs.flatten(0, 1)
+    def __init__(self, batch: PolicyBatch, updater: Updater) -> None:
+        self.num_envs, self.num_steps = batch.logp.shape[:2]
+        self.frames = batch.frames()
         self.actions, self.logp, self.advantages, self.targets, self.vf = (
-            as_tensor(array).flatten(0, 1).to(device)
+            updater.on_devices(as_tensor(array).flatten(0, 1))
             for array in (
                 batch.actions,
                 batch.logp,
@@ -173,11 +176,12 @@ class PolicyPhase:
     """All optimiser steps on one rollout, as an iterator.
 
     Args:
-        updater: Makes the steps, on a `PhasicNetwork`.
+        updater: Makes the steps.
         optimizers: The optimiser of each kind of epoch.
         spec: How the policy head's outputs are read.
         settings: Hyper-parameters.
         entropy_coeff: The current one, which a schedule may have moved.
+        precision: Format of the network's passes.
         permutation: Draws a permutation of n.
     """
 
@@ -189,40 +193,42 @@ class PolicyPhase:
         settings: PolicyPhaseSettings,
         *,
         entropy_coeff: float,
+        precision: MixedPrecision,
         permutation: Callable[[int], IndexArray],
     ) -> None:
-        assert isinstance(updater.network, PhasicNetwork)
-        self._network = updater.network
         self._updater = updater
         self._optimizers = optimizers
         self._spec = spec
         self._settings = settings
         self._entropy_coeff = entropy_coeff
+        self._precision = precision
         self._permutation = permutation
 
     def steps(self, rollout: PolicyBatch) -> Iterator[PolicyStep]:
         """Make the optimiser steps one by one; yields after each."""
         settings = self._settings
-        batch = _Batch(rollout, self._updater.device)
+        batch = _Batch(rollout, self._updater)
         whole = settings.minibatch_unit == "segment"
         units = batch.num_envs if whole else batch.num_envs * batch.num_steps
         for epoch, kind in enumerate(settings.epoch_kinds()):
             pieces = policy_chunks(self._permutation(units), settings.nminibatch)
             minibatches = self._updater.minibatches(pieces, batch.num_steps if whole else 1)
-            for i, rows in enumerate(minibatches):
+            for i, minibatch in enumerate(minibatches):
                 stats = self._updater.update(
                     self._optimizers[kind],
-                    rows,
+                    minibatch,
                     partial(self._loss, batch, kind),
                     settings.grad_clip,
+                    self._precision,
                 )
                 yield PolicyStep(epoch, i, len(minibatches), kind, pieces[i], stats)
 
-    def _loss(self, batch: _Batch, kind: Kind, rows: Rows) -> tuple[Tensor, StepStats]:
-        obs = self._updater.gather(batch.obs, rows.host)
+    def _loss(
+        self, batch: _Batch, kind: Kind, replica: Replica, rows: Rows
+    ) -> tuple[Tensor, StepStats]:
+        logits, vf = _heads(replica, kind, batch.frames.read(rows, replica.device))
         stats: StepStats = {}
         losses: list[Tensor] = []
-        logits, vf = self._heads(obs, kind)
         if logits is not None:
             loss, policy_stats = self._policy_loss(batch, rows, logits)
             stats.update(policy_stats)
@@ -235,21 +241,13 @@ class PolicyPhase:
         stats["loss_total"] = total.detach()
         return total, stats
 
-    def _heads(self, obs: Tensor, kind: Kind) -> tuple[Tensor | None, Tensor | None]:
-        if kind == "joint":
-            output = self._network(obs)
-            return output.logits, output.vf
-        if kind == "value":
-            return None, self._network.value(obs)
-        return self._network.policy(obs)[0], None
-
     def _policy_loss(self, batch: _Batch, rows: Rows, logits: Tensor) -> tuple[Tensor, StepStats]:
-        at = rows.device
+        device, at = logits.device, rows.device
         loss, stats = policy_loss(
             self._spec.distribution(logits),
-            batch.actions[at],
-            batch.logp[at],
-            batch.advantages[at],
+            batch.actions[device][at],
+            batch.logp[device][at],
+            batch.advantages[device][at],
             clip_param=self._settings.clip_param,
             kl_penalty=self._settings.kl_penalty,
             entropy_coeff=self._entropy_coeff,
@@ -257,11 +255,21 @@ class PolicyPhase:
         return loss, stats._asdict()
 
     def _value_loss(self, batch: _Batch, rows: Rows, vf: Tensor) -> tuple[Tensor, StepStats]:
+        device, at = vf.device, rows.device
         loss, stats = value_loss(
-            vf,
-            batch.targets[rows.device],
+            vf.float(),
+            batch.targets[device][at],
             coeff=self._settings.vf_loss_coeff,
-            old_vf=batch.vf[rows.device],
+            old_vf=batch.vf[device][at],
             change_clip=self._settings.value_clip_param,
         )
         return loss, stats._asdict()
+
+
+def _heads(replica: Replica, kind: Kind, obs: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    if kind == "joint":
+        output = replica.forward(obs)
+        return output.logits, output.vf
+    if kind == "value":
+        return None, replica.value(obs)
+    return replica.policy(obs)[0], None

@@ -1,6 +1,7 @@
 """Core: the rollouts stored for an auxiliary phase, and minibatches over segments.
 
-A segment is one environment's T steps of one iteration. Shape key: T steps, S segments stored.
+A segment is one environment's T steps of one iteration. Shape key: T steps, S segments stored,
+k frames of a stacked observation.
 """
 
 from __future__ import annotations
@@ -11,8 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rllib_ppg.core.frames import Frames, StackIndex, oldest_frames
 
 IndexArray = npt.NDArray[np.int64]
+
+_HOST = torch.device("cpu")
 
 
 def policy_chunks(permutation: IndexArray, nminibatch: int) -> list[IndexArray]:
@@ -44,24 +51,29 @@ def segment_rows(segments: IndexArray, num_steps: int) -> IndexArray:
 class SegmentStore:
     """Observations and value targets of one phase, kept once, in the environment's own dtype.
 
-    Memory is reserved on creation but taken from the system only when it is written, so an unused
-    store costs nothing.
+    Where an observation is a stack of k frames, each frame is kept once too: a segment holds its T
+    newest frames and the k - 1 before them, and stacks are made again when they are read.
+
+    Memory is reserved on creation. On the host the system hands it out as it is written, so an
+    unused store costs nothing.
 
     Args:
         capacity: Most segments it holds, S.
         num_steps: Steps of a segment, T.
-        obs_shape: Shape of one observation.
+        obs_shape: Shape of one observation, with all its k frames.
         obs_dtype: Its dtype; uint8 for images.
+        frame_stack: k; the last axis of `obs_shape` is k times a frame's.
+        devices: Where the frames stand; on several devices there is a copy on each.
+        pin_memory: Keep the host's frames in memory that a GPU can copy from without waiting.
 
     Attributes:
-        obs: (S, T, *obs_shape).
         value_targets: float32 (S, T).
         env: Environment of each segment, int64 (S,).
         iteration: Position of each segment's iteration within the phase, int64 (S,).
         count: Segments stored so far.
 
     Raises:
-        ValueError: If a size is not positive.
+        ValueError: If a size is not positive or the last axis is no multiple of `frame_stack`.
     """
 
     def __init__(
@@ -70,12 +82,23 @@ class SegmentStore:
         num_steps: int,
         obs_shape: Sequence[int],
         obs_dtype: npt.DTypeLike = np.uint8,
+        *,
+        frame_stack: int = 1,
+        devices: Sequence[torch.device] = (torch.device("cpu"),),
+        pin_memory: bool = False,
     ) -> None:
         if capacity < 1 or num_steps < 1:
             raise ValueError(f"capacity={capacity} and num_steps={num_steps} must be at least 1.")
         self.capacity = capacity
         self.num_steps = num_steps
-        self.obs: npt.NDArray[Any] = np.empty((capacity, num_steps, *obs_shape), obs_dtype)
+        self.frame_stack = frame_stack
+        shape = (capacity, num_steps + frame_stack - 1, *frame_shape(obs_shape, frame_stack))
+        dtype = torch.from_numpy(np.empty(0, obs_dtype)).dtype
+        self._frames = {
+            device: torch.empty(shape, dtype=dtype, device=device, pin_memory=pin_memory)
+            for device in dict.fromkeys(devices)
+        }
+        self._oldest = np.zeros((capacity, num_steps), np.int64) if frame_stack > 1 else None
         self.value_targets = np.empty((capacity, num_steps), np.float32)
         self.env = np.empty(capacity, np.int64)
         self.iteration = np.empty(capacity, np.int64)
@@ -88,15 +111,31 @@ class SegmentStore:
         num_steps: int,
         obs_shape: Sequence[int],
         obs_dtype: npt.DTypeLike = np.uint8,
+        frame_stack: int = 1,
     ) -> int:
-        """Return the bytes of a full store, without making one."""
-        step = math.prod(obs_shape) * np.dtype(obs_dtype).itemsize + 4
-        return capacity * (num_steps * step + 2 * 8)
+        """Return the bytes of a full store on one device, without making one."""
+        frame = math.prod(frame_shape(obs_shape, frame_stack)) * np.dtype(obs_dtype).itemsize
+        step = 4 + (8 if frame_stack > 1 else 0)
+        return capacity * ((num_steps + frame_stack - 1) * frame + num_steps * step + 2 * 8)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of this store when full."""
-        return self.bytes_needed(self.capacity, self.num_steps, self.obs.shape[2:], self.obs.dtype)
+        """Bytes of this store when full, on one device."""
+        arrays = [self.value_targets, self.env, self.iteration]
+        if self._oldest is not None:
+            arrays.append(self._oldest)
+        return next(iter(self._frames.values())).nbytes + sum(array.nbytes for array in arrays)
+
+    @property
+    def obs(self) -> npt.NDArray[Any]:
+        """The frames in host memory (S, T + k - 1, ...), not a copy.
+
+        Raises:
+            ValueError: If they stand on another device.
+        """
+        if _HOST not in self._frames:
+            raise ValueError("the frames of this store do not stand in host memory.")
+        return self._frames[_HOST].numpy()
 
     def append(self, envs: npt.ArrayLike) -> slice:
         """Reserve the next rows for one iteration's segments; the caller then fills them.
@@ -105,7 +144,7 @@ class SegmentStore:
             envs: The environment of each segment; some may be missing.
 
         Returns:
-            The rows, in the order of `envs`, to write `obs` and `value_targets` to.
+            The rows, in the order of `envs`, for `write` and `value_targets`.
 
         Raises:
             ValueError: If they do not fit, or an environment stands there twice.
@@ -124,6 +163,41 @@ class SegmentStore:
         self._iterations += 1
         return rows
 
+    def write(
+        self,
+        rows: slice,
+        frames: npt.NDArray[Any],
+        *,
+        history: npt.NDArray[Any] | None = None,
+        firsts: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Copy the frames of some segments into the store; the only copy that is made of them.
+
+        Args:
+            rows: Some of the rows that `append` gave.
+            frames: The newest frame of each step (n, T, ...).
+            history: The k - 1 frames before them, oldest first (n, k - 1, ...); with k > 1.
+            firsts: True where a step's observation is the first of an episode (n, T); with k > 1.
+        """
+        older = self.frame_stack - 1
+        for place in self._frames.values():
+            if history is not None:
+                _copy(history, place[rows, :older])
+            _copy(frames, place[rows, older:])
+        if self._oldest is not None:
+            assert firsts is not None, "stacks need to know where episodes begin"
+            self._oldest[rows] = oldest_frames(firsts, self.frame_stack)
+
+    def frames(self, rows: slice | None = None) -> Frames:
+        """Return the observations of some segments, all stored ones by default, by flat row."""
+        rows = slice(0, self.count) if rows is None else rows
+        frames = {device: place[rows].flatten(0, 1) for device, place in self._frames.items()}
+        if self._oldest is None:
+            return Frames(frames, None)
+        oldest = torch.from_numpy(self._oldest[rows])
+        stacks = {device: StackIndex(oldest.to(device), self.frame_stack) for device in frames}
+        return Frames(frames, stacks)
+
     def clear(self) -> None:
         """Forget all segments; the memory is kept."""
         self.count = 0
@@ -133,3 +207,27 @@ class SegmentStore:
         """Return the stored rows in the reference's order: by environment, then by iteration."""
         keys = (self.iteration[: self.count], self.env[: self.count])
         return np.asarray(np.lexsort(keys), np.int64)
+
+
+def frame_shape(obs_shape: Sequence[int], frame_stack: int) -> tuple[int, ...]:
+    """Return the shape of one of the frames that an observation stacks on its last axis.
+
+    Raises:
+        ValueError: If that axis does not hold `frame_stack` frames.
+    """
+    if frame_stack == 1:
+        return tuple(obs_shape)
+    if frame_stack < 1 or not obs_shape or obs_shape[-1] % frame_stack:
+        raise ValueError(f"observations {tuple(obs_shape)} do not stack {frame_stack} frames.")
+    return (*obs_shape[:-1], obs_shape[-1] // frame_stack)
+
+
+def _copy(source: npt.NDArray[Any], target: Tensor) -> None:
+    """Copy an array, maybe a read-only one, to any device; to a GPU by way of pinned memory."""
+    staging = target
+    if target.device != _HOST:
+        pinned = target.device.type == "cuda"
+        staging = torch.empty(target.shape, dtype=target.dtype, pin_memory=pinned)
+    staging.numpy()[...] = source.reshape(staging.shape)
+    if staging is not target:
+        target.copy_(staging, non_blocking=True)

@@ -1,41 +1,38 @@
-"""Core: one optimiser step over a minibatch in micro-batches, and the statistics of a phase.
+"""Core: one optimiser step over a minibatch, and the statistics of a phase.
 
-Shape key: R rows of a minibatch, K optimiser steps.
+A minibatch's rows are shared out to the replicas, which work through their shares in micro-batches;
+the gradients add up to the minibatch's. Shape key: K optimiser steps.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from rllib_ppg.core.frames import Rows
+from rllib_ppg.core.precision import MixedPrecision
+from rllib_ppg.core.replicas import Replica, Replicas
 from rllib_ppg.core.segments import IndexArray, segment_rows
 
 MinibatchUnit = Literal["segment", "step"]
 StepStats = dict[str, Tensor]
 
+# The rows of a minibatch that each replica takes.
+Minibatch = list[Rows]
 
-class Rows(NamedTuple):
-    """Flat row numbers int64 (R,) of a minibatch, on the host and on the device."""
+# Takes a replica and the rows of a micro-batch; gives the loss, a mean over them, and detached
+# statistics.
+LossFunction = Callable[[Replica, Rows], tuple[Tensor, StepStats]]
 
-    host: Tensor
-    device: Tensor
-
-
-# Takes the rows of a micro-batch; gives the loss, a mean over them, and detached statistics.
-LossFunction = Callable[[Rows], tuple[Tensor, StepStats]]
-
-
-def as_tensor(array: npt.NDArray[Any] | Tensor) -> Tensor:
-    """Return an array as a host tensor, without a copy where it is writable and contiguous."""
-    if isinstance(array, Tensor):
-        return array
-    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+# Rows of a pass without gradient where no micro-batch size is given.
+_NO_GRAD_ROWS = 1024
 
 
 def check_unit(unit: str) -> None:
@@ -49,39 +46,34 @@ def check_unit(unit: str) -> None:
 
 
 class Updater:
-    """Makes optimiser steps on a network, and moves rows to its device.
+    """Makes optimiser steps on a network, and passes without gradient.
 
     Args:
-        network: The network whose parameters all optimisers hold.
-        device: Where it stands.
-        micro_batch_size: Most rows in one forward and backward pass; None takes whole minibatches.
-            The update is the same up to rounding; only memory and speed differ.
+        replicas: The network and its replicas, which share a minibatch's rows.
+        micro_batch_size: Most rows in one forward and backward pass; None takes all that a replica
+            has. The update is the same up to rounding; only memory and speed differ.
 
     Raises:
         ValueError: If `micro_batch_size` is not positive.
     """
 
-    def __init__(
-        self, network: nn.Module, device: torch.device, micro_batch_size: int | None
-    ) -> None:
+    def __init__(self, replicas: Replicas, micro_batch_size: int | None) -> None:
         if micro_batch_size is not None and micro_batch_size < 1:
             raise ValueError(f"micro_batch_size={micro_batch_size} must be at least 1, or None.")
-        self.network = network
-        self.device = device
+        self.replicas = replicas
         self.micro_batch_size = micro_batch_size
-        self.parameters = [parameter for _, parameter in network.named_parameters()]
 
-    def gather(self, source: Tensor, index: Tensor) -> Tensor:
-        """Return rows of a host tensor on the device, in the source's dtype."""
-        if self.device.type != "cuda":
-            return source.index_select(0, index).to(self.device)
-        # From pinned memory the copy runs beside the device's work and the host goes on.
-        staging = torch.empty((len(index), *source.shape[1:]), dtype=source.dtype, pin_memory=True)
-        torch.index_select(source, 0, index, out=staging)
-        return staging.to(self.device, non_blocking=True)
+    @property
+    def device(self) -> torch.device:
+        """Where the network that is trained stands."""
+        return self.replicas[0].device
 
-    def minibatches(self, pieces: Sequence[IndexArray], num_steps: int) -> list[Rows]:
-        """Turn an epoch's pieces into row numbers, moved to the device once.
+    def on_devices(self, tensor: Tensor) -> dict[torch.device, Tensor]:
+        """Return a tensor on each device that has a replica."""
+        return {replica.device: tensor.to(replica.device) for replica in self.replicas}
+
+    def minibatches(self, pieces: Sequence[IndexArray], num_steps: int) -> list[Minibatch]:
+        """Turn an epoch's pieces into row numbers for each replica, moved to its device once.
 
         Args:
             pieces: Segments of each minibatch, or flat rows with `num_steps` 1.
@@ -89,47 +81,139 @@ class Updater:
         """
         rows = torch.from_numpy(segment_rows(np.concatenate(pieces), num_steps))
         lengths = [len(piece) * num_steps for piece in pieces]
-        host, moved = torch.split(rows, lengths), torch.split(rows.to(self.device), lengths)
-        return [Rows(*pair) for pair in zip(host, moved, strict=True)]
+        copies = {device: torch.split(t, lengths) for device, t in self.on_devices(rows).items()}
+        return [
+            self._shares(host, {device: parts[i] for device, parts in copies.items()})
+            for i, host in enumerate(torch.split(rows, lengths))
+        ]
 
-    def micro_batches(self, rows: Rows) -> Iterator[Rows]:
-        """Cut a minibatch's rows into micro-batches."""
-        size = self.micro_batch_size or len(rows.host)
-        for start in range(0, len(rows.host), size):
-            yield Rows(rows.host[start : start + size], rows.device[start : start + size])
+    def _shares(self, host: Tensor, copies: dict[torch.device, Tensor]) -> Minibatch:
+        """Cut a minibatch's rows into equal shares, one for each replica that gets any."""
+        count = min(len(self.replicas), len(host))
+        moved = {device: torch.tensor_split(rows, count) for device, rows in copies.items()}
+        shares = zip(torch.tensor_split(host, count), self.replicas, strict=False)
+        return [Rows(share, moved[replica.device][i]) for i, (share, replica) in enumerate(shares)]
+
+    def map(
+        self,
+        function: Callable[[Replica, Rows], Tensor],
+        start: int,
+        stop: int,
+        precision: MixedPrecision,
+    ) -> Tensor:
+        """Compute something without gradient for the rows from `start` to `stop`.
+
+        Args:
+            function: Takes a replica and some rows; gives a result for each of them.
+            start: The first row.
+            stop: One past the last row.
+            precision: Format of the network's passes.
+
+        Returns:
+            The results in float32 (stop - start, ...), on the network's device.
+        """
+        (shares,) = self.minibatches([np.arange(start, stop)], 1)
+        parts = self.replicas.run(partial(self._no_grad, function, precision), shares)
+        return torch.cat([part.to(self.device) for part in parts])
+
+    def _no_grad(
+        self,
+        function: Callable[[Replica, Rows], Tensor],
+        precision: MixedPrecision,
+        replica: Replica,
+        share: Rows,
+    ) -> Tensor:
+        with torch.no_grad(), precision.autocast(replica.device):
+            pieces = micro_batches(share, self.micro_batch_size or _NO_GRAD_ROWS)
+            return torch.cat([function(replica, rows).float() for rows in pieces])
 
     def update(
         self,
         optimizer: torch.optim.Optimizer,
-        rows: Rows,
+        minibatch: Minibatch,
         loss_function: LossFunction,
         grad_clip: float | None,
+        precision: MixedPrecision,
     ) -> StepStats:
-        """Make one optimiser step on the mean loss over `rows`.
+        """Make one optimiser step on the mean loss over the minibatch.
+
+        A step whose gradient is not finite changes nothing. It is decided on the device, without
+        waiting for it; the step's statistics tell.
 
         Args:
             optimizer: Holds all parameters; those that get no gradient are not moved.
-            rows: The minibatch.
+            minibatch: Its rows, by replica.
             loss_function: Computes a micro-batch's loss and statistics.
             grad_clip: Largest L2 norm of the whole gradient; None does not clip.
+            precision: Format of the network's passes.
 
         Returns:
-            Statistics over the minibatch and `grad_norm` (before clipping), 0-dim on the device.
+            Statistics over the minibatch and `grad_norm` (before clipping), 0-dim on the device;
+            with a scaled loss also `overflow`, whether the step was left out to lower the scale.
         """
+        # Right here, so that nothing left in .grad by anyone else enters.
+        self.replicas.zero_grad()
+        total = sum(len(share.host) for share in minibatch)
+        backward = partial(self._backward, loss_function, total, precision)
         stats: StepStats = {}
-        # None, not zero: Adam would move a parameter that has a zero gradient. And right here, so
-        # that nothing left in .grad by anyone else enters.
-        optimizer.zero_grad(set_to_none=True)
-        for micro in self.micro_batches(rows):
-            loss, terms = loss_function(micro)
-            weight = len(micro.host) / len(rows.host)
-            torch.autograd.backward(loss * weight)
-            for name, value in terms.items():
-                stats[name] = stats[name] + value * weight if name in stats else value * weight
+        for terms in self.replicas.run(backward, minibatch):
+            _add(stats, terms, self.device)
+        self.replicas.reduce_gradients()
+        parameters = self.replicas[0].parameters
+        precision.unscale([p.grad for p in parameters if p.grad is not None])
         limit = math.inf if grad_clip is None else grad_clip
-        stats["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, limit).detach()
-        optimizer.step()
+        stats["grad_norm"] = nn.utils.clip_grad_norm_(parameters, limit).detach()
+        broken = ~torch.isfinite(stats["grad_norm"])
+        _step_unless(optimizer, broken)
+        precision.adapt(broken)
+        if precision.scaled:
+            stats["overflow"] = broken
+        self.replicas.broadcast()
         return stats
+
+    def _backward(
+        self,
+        loss_function: LossFunction,
+        total: int,
+        precision: MixedPrecision,
+        replica: Replica,
+        share: Rows,
+    ) -> StepStats:
+        """Accumulate a replica's gradient over its share of a minibatch of `total` rows."""
+        stats: StepStats = {}
+        for rows in micro_batches(share, self.micro_batch_size):
+            with precision.autocast(replica.device):
+                loss, terms = loss_function(replica, rows)
+            weight = len(rows.host) / total
+            torch.autograd.backward(precision.scale(loss * weight))
+            _add(stats, {name: value * weight for name, value in terms.items()}, replica.device)
+        return stats
+
+
+def micro_batches(share: Rows, size: int | None) -> list[Rows]:
+    """Cut rows into the fewest pieces of at most `size` rows, all of nearly the same length."""
+    count = 1 if size is None else max(1, -(-len(share.host) // size))
+    pieces = zip(*(torch.tensor_split(rows, count) for rows in share), strict=True)
+    return [Rows(*piece) for piece in pieces]
+
+
+def make_adam(parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Adam:
+    """Return Adam as the reference sets it, one fused kernel a step where the device has it."""
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    return torch.optim.Adam(parameters, lr=lr, betas=(0.9, 0.999), eps=1e-8, fused=fused)
+
+
+def _step_unless(optimizer: torch.optim.Optimizer, broken: Tensor) -> None:
+    """Make an optimiser step; a fused optimiser leaves it out where `broken` (0-dim) is true."""
+    if optimizer.defaults.get("fused"):
+        optimizer.found_inf = broken.float()  # type: ignore[attr-defined]
+    optimizer.step()
+
+
+def _add(sums: StepStats, terms: StepStats, device: torch.device) -> None:
+    for name, value in terms.items():
+        value = value.to(device, non_blocking=True)
+        sums[name] = sums[name] + value if name in sums else value
 
 
 class PhaseStats(dict[str, npt.NDArray[np.float32]]):
@@ -157,15 +241,19 @@ def collect_stats(
     if not steps:
         return PhaseStats({name: np.empty(0, np.float32) for name in names})
     missing = torch.full((), math.nan, device=steps[0]["grad_norm"].device)
-    lines = [torch.stack([step.get(name, missing).float() for name in names]) for step in steps]
-    table = torch.stack(lines).cpu().numpy()  # (K, names)
+    columns = [*names, "overflow"]
+    lines = [torch.stack([step.get(name, missing).float() for name in columns]) for step in steps]
+    table = torch.stack(lines).cpu().numpy()  # (K, columns)
+    overflow, table = table[:, -1] == 1, table[:, :-1]
     made = np.array([[name in step for name in names] for step in steps])
+    made[overflow, list(names).index("grad_norm")] = False
+    table[~made] = math.nan
     broken = made & ~np.isfinite(table)
     if broken.any():
         first = int(broken.any(axis=1).argmax())
         terms = [f"{names[i]} became {table[first, i]}" for i in np.flatnonzero(broken[first])]
         raise FloatingPointError(
-            f"{', '.join(terms)} at {where(first)}. The network is no longer usable: go on from "
-            "the last checkpoint, with a smaller lr or with grad_clip."
+            f"{', '.join(terms)} at {where(first)}, which was left out; the steps before it were "
+            "made. Go on from the last checkpoint, with a smaller lr or with grad_clip."
         )
     return PhaseStats({name: table[:, i].copy() for i, name in enumerate(names)})

@@ -1,0 +1,277 @@
+"""Core: policies as files without pickle: written, loaded and acting, without Ray or environments.
+
+A policy is a folder: `policy.safetensors` holds the weights by name, `policy.json` all else.
+
+Shape key: N observations at once, A actions of one choice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors import torch as safetensors_torch
+from torch import Tensor
+
+from rllib_ppg._version import __version__
+from rllib_ppg.core.distributions import Categorical, Distribution, MultiCategorical
+from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.core.policy_meta import PolicyMeta, from_json, to_json
+from rllib_ppg.errors import UserError
+
+WEIGHTS = "policy.safetensors"
+DESCRIPTION = "policy.json"
+FORMAT = "rllib_ppg policy"
+FORMAT_VERSION = 1
+
+
+class ExportedPolicy:
+    """A policy that acts; `load_policy` makes one.
+
+    Attributes:
+        network: The network, in evaluation mode.
+        meta: What the policy is: network, observations, actions, environment, training.
+    """
+
+    def __init__(self, network: PhasicNetwork, meta: PolicyMeta) -> None:
+        self.network = network.eval()
+        self.meta = meta
+
+    def act(
+        self, obs: Any, *, generator: torch.Generator | None = None, greedy: bool = False
+    ) -> np.ndarray:
+        """Choose an action for each observation.
+
+        Args:
+            obs: Observations (N, ...) as the environment gives them; frames stacked where
+                `meta.frame_stack` is above 1.
+            generator: What to draw from (a generator of the CPU); torch's global one if None.
+            greedy: Take the most probable action instead of drawing one.
+
+        Returns:
+            Actions (N, ...) as the environment takes them.
+
+        Raises:
+            UserError: If shape or type of the observations are others than in training.
+        """
+        distribution = self._distribution(obs)
+        actions = distribution.mode() if greedy else distribution.sample(generator)
+        return self.meta.env_actions(actions.numpy())
+
+    def probabilities(self, obs: Any) -> np.ndarray | tuple[np.ndarray, ...]:
+        """Compute the probability of every action.
+
+        Args:
+            obs: As for `act`.
+
+        Returns:
+            float32 (N, A), in the order of the environment's actions; where an action is several
+            choices a tuple of such arrays, one a choice.
+
+        Raises:
+            UserError: If the actions are continuous, or as for `act`.
+        """
+        distribution = self._distribution(obs)
+        if isinstance(distribution, Categorical):
+            return distribution.log_probs.exp().numpy()
+        if isinstance(distribution, MultiCategorical):
+            return tuple(part.log_probs.exp().numpy() for part in distribution.parts)
+        raise UserError("The actions of this policy are continuous: they have no probabilities.")
+
+    @torch.inference_mode()
+    def _distribution(self, obs: Any) -> Distribution:
+        device = next(self.network.parameters()).device
+        rows = torch.from_numpy(self._checked(obs)).to(device)
+        if self.meta.observations.start:
+            rows = rows - self.meta.observations.start
+        logits, _ = self.network.policy(rows)
+        # On the CPU, so that one generator draws the same actions on every device.
+        return self.meta.action.distribution(logits.float().cpu())
+
+    def _checked(self, obs: Any) -> np.ndarray:
+        """Observations as the network takes them, refused where it would misread them."""
+        expected, given = self.meta.observations, np.asarray(obs)
+        dtype = np.dtype(expected.dtype)
+        wrong_type = not np.can_cast(given.dtype, dtype, "same_kind")
+        if given.shape[1:] != expected.shape or given.ndim != len(expected.shape) + 1 or wrong_type:
+            wanted = ", ".join(["N", *map(str, expected.shape)])
+            raise UserError(
+                f"Observations have shape {given.shape} and type {given.dtype}; this policy takes "
+                f"({wanted}) of type {dtype}."
+            )
+        # A copy where the array cannot be written: torch would warn of it.
+        return np.require(given, dtype, ["C", "W"])
+
+
+def save_policy(
+    folder: str | os.PathLike[str],
+    meta: PolicyMeta,
+    weights: Mapping[str, Tensor],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a policy into a new folder; it is there whole or not at all.
+
+    Args:
+        folder: The folder to make.
+        meta: What the policy is.
+        weights: The network's state, by parameter name.
+        overwrite: Replace the folder if it holds a policy and nothing else.
+
+    Returns:
+        The folder's absolute path.
+
+    Raises:
+        OSError: If it cannot be written.
+        UserError: If the folder exists, or the weights are not those of the network.
+    """
+    place = Path(folder).expanduser().absolute()
+    check_target(place, overwrite=overwrite)
+    _check_weights(_build(meta), weights, "The weights")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    data = safetensors_torch.save(tensors, {"format": "pt"})
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **to_json(meta),
+        "weights": {"file": WEIGHTS, "crc32": _checksum(data)},
+    }
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    _write_folder(place, {WEIGHTS: data, DESCRIPTION: text.encode()})
+    return place
+
+
+def check_target(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that must not be written.
+
+    Raises:
+        UserError: If it exists, unless it is to be overwritten and holds a policy and nothing else.
+    """
+    if not os.path.lexists(folder):
+        return
+    if not overwrite:
+        raise UserError(f"{folder} exists already; give another folder, or --force to replace it.")
+    files = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    if folder.is_symlink() or not files <= {WEIGHTS, DESCRIPTION}:
+        raise UserError(
+            f"{folder} holds other things than an exported policy and is not replaced; give "
+            "another folder."
+        )
+
+
+def _write_folder(place: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder beside `place` and move it there."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    old = place.with_name(f".{place.name}.old.{os.getpid()}")
+    temporary.mkdir()
+    try:
+        for name, data in files.items():
+            with (temporary / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        if place.exists():
+            place.rename(old)
+        temporary.rename(place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not place.exists():
+            old.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _checksum(data: bytes) -> str:
+    return f"{zlib.crc32(data):08x}"
+
+
+def load_policy(
+    folder: str | os.PathLike[str], *, device: str | torch.device = "cpu"
+) -> ExportedPolicy:
+    """Load a policy that `rllib export` wrote. Nothing is unpickled, nothing of Ray is needed.
+
+    Args:
+        folder: The folder with `policy.json` and `policy.safetensors`.
+        device: Where the network computes.
+
+    Raises:
+        UserError: If the folder holds no policy, or a damaged one, or one of a newer version.
+    """
+    place = Path(folder).expanduser()
+    content = _read_description(place)
+    path = place / DESCRIPTION
+    try:
+        meta = from_json(content)
+        crc32 = content["weights"]["crc32"]
+        network = _build(meta)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
+        raise UserError(f"{path} is damaged: it describes no policy ({reason}).") from error
+    network.load_state_dict(_read_weights(place / WEIGHTS, crc32, network))
+    return ExportedPolicy(network.to(device), meta)
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    try:
+        content = json.loads(_read(path))
+    except ValueError:
+        raise UserError(f"{path} is damaged: it is no JSON.") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path} describes no policy of rllib_ppg.")
+    version = content.get("format_version")
+    if not isinstance(version, int):
+        raise UserError(f"{path} is damaged: its format_version is {version!r}.")
+    if version > FORMAT_VERSION:
+        raise UserError(
+            f"{path} was written by rllib_ppg {content.get('version')} in format {version}; "
+            f"rllib_ppg {__version__} reads formats up to {FORMAT_VERSION}, so upgrade it."
+        )
+    return content
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path.parent} is no exported policy: it has no {path.name}.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+
+
+def _read_weights(path: Path, crc32: str, network: PhasicNetwork) -> dict[str, Tensor]:
+    data = _read(path)
+    if _checksum(data) != crc32:
+        raise UserError(f"{path} is damaged, or belongs to another {DESCRIPTION}.")
+    try:
+        weights = safetensors_torch.load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged: it holds no tensors ({error}).") from error
+    _check_weights(network, weights, str(path))
+    return weights
+
+
+def _check_weights(network: PhasicNetwork, weights: Mapping[str, Tensor], what: str) -> None:
+    """Refuse weights that are not the network's, by the first name that differs."""
+    expected = network.state_dict()
+    for name in sorted({*expected, *weights}):
+        shapes = [
+            tuple(state[name].shape) if name in state else None for state in (expected, weights)
+        ]
+        if shapes[0] != shapes[1]:
+            wanted, given = ("absent" if shape is None else f"of shape {shape}" for shape in shapes)
+            raise UserError(f"{what} do not fit the network: {name} is {given}, not {wanted}.")
+
+
+def _build(meta: PolicyMeta) -> PhasicNetwork:
+    """The network, made without a trace in torch's random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        return meta.network.build(meta.observations, meta.action.num_inputs)
