@@ -133,3 +133,26 @@ def test_the_first_broken_step_and_its_terms_are_named(value):
     worse = {"grad_norm": torch.tensor(math.nan), "loss": torch.tensor(math.nan)}
     with pytest.raises(FloatingPointError, match=f"^loss became {value} at step 1"):
         collect_stats(("loss", "grad_norm"), [good, bad, worse], lambda i: f"step {i}")
+
+
+def test_a_step_whose_gradient_is_not_finite_changes_nothing():
+    line = Line()
+    updater = make_updater(line)
+    optimizer = make_adam(list(line.parameters()), 0.1)
+
+    def step(factor: float) -> float:
+        def loss(replica: Replica, rows: Rows):
+            return (replica.forward(X[rows.host]) * factor).sum(), {}
+
+        (minibatch,) = updater.minibatches([np.arange(7)], 1)
+        stats = updater.update(optimizer, minibatch, loss, None, FLOAT32)
+        return float(stats["grad_norm"])
+
+    assert step(1.0) == X.sum()
+    before = line.a.item()
+    state = {name: value.clone() for name, value in optimizer.state[line.a].items()}
+    assert math.isnan(step(math.nan)) and math.isinf(step(math.inf))
+    assert line.a.item() == before == pytest.approx(0.9)
+    assert all(torch.equal(optimizer.state[line.a][name], value) for name, value in state.items())
+    step(1.0)
+    assert line.a.item() == pytest.approx(0.8)
