@@ -4,6 +4,7 @@ Shared by the tests of the single phases and of whole runs.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import golden_files
 import numpy as np
@@ -127,6 +128,11 @@ def fill_store(obs: np.ndarray, targets: np.ndarray) -> SegmentStore:
         store.obs[rows] = obs[i]
         store.value_targets[rows] = targets[i]
     return store
+
+
+def recorded(old_inputs: np.ndarray) -> dict[str, Any]:
+    """State of an auxiliary phase whose epoch 0 recorded this old policy (S * T, A)."""
+    return {"epoch": 1, "minibatch": 0, "old_inputs": old_inputs, "pieces": []}
 
 
 def assert_old_policy(learner: PhasicLearner, phase: AuxPhase, expected: np.ndarray) -> None:

@@ -89,16 +89,37 @@ def test_old_policy_is_recorded_once_for_every_step(micro_batch_size):
     assert moved(before, weights(learner))
 
 
-def test_a_known_old_policy_leaves_epoch_zero_out():
-    learner, other = make_learner(), make_learner()
-    run_all(other.begin_aux_phase(make_store()))
-    phase = other.begin_aux_phase(make_store())
-    phase.run(None)
-    given = phase.old_inputs.numpy().reshape(12, NUM_STEPS, -1)
-    phase = learner.begin_aux_phase(make_store(), given)
-    assert phase.epoch == 1
-    step = next(train_steps(phase))
-    assert step.stats["pol_distance"] > 1e-4
+def go_on(learner, store, phase):
+    """The same learner, store and phase, made anew from their states."""
+    other, other_store = make_learner(aux={"minibatch_unit": "segment"}), make_store(seed=9)
+    other.network.load_state_dict(learner.network.state_dict())
+    other.set_state(learner.get_state())
+    other_store.set_state(store.get_state())
+    other_store.write_frames(slice(0, store.count), store.read_frames(slice(0, store.count)))
+    return other, other.begin_aux_phase(other_store, phase.get_state())
+
+
+@pytest.mark.parametrize("done", range(10))
+def test_a_phase_goes_on_from_its_state_bit_for_bit(done):
+    learner, store = make_learner(aux={"minibatch_unit": "segment"}), make_store()
+    phase = learner.begin_aux_phase(store)
+    for _ in range(done):
+        phase.step()
+    other, resumed = go_on(learner, store, phase)
+    assert (resumed.epoch, resumed.minibatch) == (phase.epoch, phase.minibatch)
+    while not phase.done:
+        ours, theirs = resumed.step(), phase.step()
+        assert (ours is None) == (theirs is None)
+        assert ours is None or np.array_equal(ours.units, theirs.units)
+    assert resumed.done
+    assert_same_weights(learner, other)
+
+
+def test_a_state_of_other_segments_is_refused():
+    learner = make_learner()
+    state = learner.begin_aux_phase(make_store(iterations=1)).get_state()
+    with pytest.raises(ValueError, match=r"\(30, 4\) does not fit its segments \(60, 4\)"):
+        learner.begin_aux_phase(make_store(iterations=2), state)
 
 
 @pytest.mark.parametrize("unit, count", [("segment", 12), ("step", 12 * NUM_STEPS)])

@@ -3,12 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from small_learner import OBS_SIZE, make_learner
 
 from rllib_ppg import PPGConfig
 from rllib_ppg._ray_compat import SampleBatch
 from rllib_ppg.algorithm.batch import environments, make_batch
 from rllib_ppg.algorithm.rollout import EPISODE_STARTS, Rollout
+from rllib_ppg.core.frames import Rows
 from rllib_ppg.core.returns import RewardNormalizer
 from rllib_ppg.core.segments import SegmentStore
 
@@ -46,6 +48,7 @@ def make_rollout(seed: int = 0, values: bool = False) -> Rollout:
     return Rollout(
         batch=SampleBatch({name: c.reshape(-1, *c.shape[2:]) for name, c in columns.items()}),
         num_envs=ENVS,
+        history=np.empty((ENVS, 0, OBS_SIZE), np.float32),
         final_obs=rng.normal(size=(ENVS, OBS_SIZE)).astype(np.float32),
         truncated_rows=rows,
         truncated_obs=rng.normal(size=(len(rows), OBS_SIZE)).astype(np.float32),
@@ -64,6 +67,7 @@ def split(rollout: Rollout, workers: int) -> list[Rollout]:
             rollout,
             batch=SampleBatch({name: rollout.batch[name][rows] for name in rollout.batch}),
             num_envs=each,
+            history=rollout.history[worker * each : (worker + 1) * each],
             final_obs=rollout.final_obs[worker * each : (worker + 1) * each],
             truncated_rows=rollout.truncated_rows[mine] - rows.start,
             truncated_obs=rollout.truncated_obs[mine],
@@ -89,6 +93,13 @@ class Made:
 
 def column(rollout: Rollout, name: str) -> np.ndarray:
     return rollout.batch[name].reshape(ENVS, STEPS, *rollout.batch[name].shape[1:])
+
+
+def observations(batch: Any) -> np.ndarray:
+    """What the learner reads of a batch's observations, (N, T, ...)."""
+    rows = torch.arange(len(batch.obs))
+    read = batch.obs.read(Rows(rows, rows), torch.device("cpu")).numpy()
+    return read.reshape(*batch.logp.shape, *read.shape[1:])
 
 
 def reference_targets(
@@ -165,7 +176,9 @@ def test_the_number_of_workers_changes_nothing(workers: int):
         one = alone.add([make_rollout(seed)])
         other = divided.add(split(make_rollout(seed), workers))
         for name, array in vars(one).items():
-            assert np.array_equal(array, getattr(other, name)), name
+            if name != "obs":
+                assert np.array_equal(array, getattr(other, name)), name
+        assert np.array_equal(observations(one), observations(other))
         count = alone.store.count
         assert np.array_equal(alone.store.env[:count], divided.store.env[:count])
     assert alone.rewards.get_state()["moments"] == divided.rewards.get_state()["moments"]
@@ -196,7 +209,7 @@ def test_a_missing_workers_environments_keep_their_running_sums():
     after = made.rewards.get_state()["returns"]
     assert np.array_equal(before[2:], after[2:]) and not np.array_equal(before[:2], after[:2])
     assert before[2:].all()
-    assert batch.obs.shape[:2] == batch.advantages.shape == (2, STEPS)
+    assert batch.advantages.shape == (2, STEPS) and len(batch.obs) == 2 * STEPS
     assert made.store.env[: made.store.count].tolist() == [0, 1, 2, 3, 0, 1]
 
 
@@ -218,7 +231,10 @@ def test_observations_are_copied_to_the_store_once_and_the_batch_looks_there():
     rollout = make_rollout()
     original = np.array(column(rollout, SampleBatch.OBS))
     batch = made.add([rollout])
-    assert made.rows == slice(0, ENVS) and np.shares_memory(batch.obs, made.store.obs)
+    assert made.rows == slice(0, ENVS) and np.array_equal(observations(batch), original)
+    made.store.obs[:ENVS] += 1
+    assert np.array_equal(observations(batch), original + 1), "the batch has a copy of its own"
+    made.store.obs[:ENVS] = original
     rollout.batch[SampleBatch.OBS][:] = 99  # the worker uses its arrays again
     assert np.array_equal(made.store.obs[:ENVS], original)
     made.add([make_rollout(1)])

@@ -9,7 +9,7 @@ from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app.environments import (
     find_creator,
     make_array_env,
-    observation_space,
+    observations,
     registered_names,
 )
 from rllib_ppg.envs.arrays import ArrayEnv
@@ -50,17 +50,18 @@ def test_registered_names_are_offered():
 
 
 def test_procgens_observations_are_known_without_making_a_game():
-    assert observation_space("procgen", {"frame_stack": 4}).shape == (64, 64, 12)
+    space, frame_stack = observations("procgen", {"frame_stack": 4})
+    assert space.shape == (64, 64, 12) and frame_stack == 4
 
 
 def test_other_environments_are_made_once_to_see():
-    space = observation_space("CartPole-v1", {})
-    assert isinstance(space, Box) and space.shape == (4,)
+    space, frame_stack = observations("CartPole-v1", {})
+    assert isinstance(space, Box) and space.shape == (4,) and frame_stack == 1
 
 
 def test_an_environment_that_does_not_start_is_told_with_its_own_error():
     with pytest.raises(UserError, match=r"cannot be made: TypeError: .*no_such_option"):
-        observation_space("CartPole-v1", {"no_such_option": 1})
+        observations("CartPole-v1", {"no_such_option": 1})
 
 
 @pytest.mark.parametrize("name", ["procgen", "CartPole-v1"])

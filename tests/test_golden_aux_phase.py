@@ -9,6 +9,7 @@ from golden_phases import (
     aux_settings,
     fill_store,
     overwrite_policy_head,
+    recorded,
     run_aux_epochs,
 )
 
@@ -63,7 +64,7 @@ def test_losses_gradients_and_weights_of_every_step(path, case):
         phase = learner.begin_aux_phase(store)
         assert_old_policy(learner, phase, own["oldpd_logits"])
     else:
-        shape = (store.count, store.num_steps, spec.num_inputs)
-        phase = learner.begin_aux_phase(store, own["oldpd_logits"].reshape(shape))
+        old_inputs = own["oldpd_logits"].reshape(-1, spec.num_inputs)
+        phase = learner.begin_aux_phase(store, recorded(old_inputs))
     run_aux_epochs(learner, phase, store, own, after_first)
     golden_files.assert_parameters(network, own, "param1")

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from golden_phases import recorded
 from small_learner import (
     assert_close_weights,
     make_batch,
@@ -44,8 +45,8 @@ def run_phases(learner: PhasicLearner) -> list[dict[str, np.ndarray]]:
     """Both phases; the old policy is another, or the KL's gradient would be rounding only."""
     made = [dict(learner.policy_phase(make_batch()))]
     store = make_store()
-    old = np.random.default_rng(5).standard_normal((store.count, store.num_steps, 4))
-    phase = learner.begin_aux_phase(store, old)
+    old = np.random.default_rng(5).standard_normal((store.count * store.num_steps, 4))
+    phase = learner.begin_aux_phase(store, recorded(old))
     while not phase.done:
         made.append(dict(phase.run()))
     return made

@@ -7,7 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rllib_ppg.core.frames import Rows
 from rllib_ppg.core.segments import SegmentStore, aux_pieces, policy_chunks, segment_rows
+
+CPU = torch.device("cpu")
 
 
 @given(st.integers(1, 40), st.integers(1, 50))
@@ -105,3 +108,41 @@ def test_an_empty_store_takes_no_memory_yet():
 def test_impossible_sizes_are_refused(capacity, num_steps):
     with pytest.raises(ValueError, match="at least 1"):
         SegmentStore(capacity, num_steps, (2,))
+
+
+def filled_store(frame_stack: int = 2, **options) -> SegmentStore:
+    rng = np.random.default_rng(0)
+    store = SegmentStore(6, 5, (2, 2, 3 * frame_stack), frame_stack=frame_stack, **options)
+    for envs in ([0, 1, 2], [2, 0]):
+        rows, n = store.append(envs), len(envs)
+        frames = rng.integers(0, 256, (n, 5, 2, 2, 3), np.uint8)
+        history = rng.integers(0, 256, (n, frame_stack - 1, 2, 2, 3), np.uint8)
+        store.write(rows, frames, history=history, firsts=rng.random((n, 5)) < 0.3)
+        store.value_targets[rows] = rng.random((n, 5))
+    return store
+
+
+def test_a_store_goes_on_from_its_state_and_frames():
+    store, other = filled_store(), SegmentStore(6, 5, (2, 2, 6), frame_stack=2)
+    other.set_state(store.get_state())
+    for start in range(0, store.count, 2):
+        rows = slice(start, min(start + 2, store.count))
+        other.write_frames(rows, store.read_frames(rows))
+    assert np.array_equal(other.pairs(), store.pairs())
+    assert np.array_equal(other.value_targets[:5], store.value_targets[:5])
+    rows = torch.arange(25)
+    for each in (store, other):
+        each.append([0])
+    read = [each.frames(slice(0, 5)).read(Rows(rows, rows), CPU) for each in (store, other)]
+    assert torch.equal(*read)
+    assert np.array_equal(other.iteration[:6], store.iteration[:6])
+
+
+def test_a_state_of_another_shape_is_refused():
+    state = filled_store().get_state()
+    with pytest.raises(ValueError, match=r"\(5, 5\) do not fit a store of 4 segments of 5 steps"):
+        SegmentStore(4, 5, (2, 2, 6), frame_stack=2).set_state(state)
+    with pytest.raises(ValueError, match="do not fit"):
+        SegmentStore(6, 4, (2, 2, 6), frame_stack=2).set_state(state)
+    with pytest.raises(ValueError, match="another frame_stack"):
+        SegmentStore(6, 5, (2, 2, 6)).set_state(state)

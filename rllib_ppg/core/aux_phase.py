@@ -6,7 +6,7 @@ Shape key: T steps, S segments stored, A outputs of the policy head.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -111,8 +111,8 @@ class AuxPhase:
         store: The segments.
         precision: Format of the network's passes.
         permutation: Draws a permutation of n.
-        old_inputs: The old policy's outputs (S, T, A) where they are known already; epoch 0 is then
-            left out.
+        state: Where to go on, as `get_state` of a phase over the same segments gave it; from the
+            beginning by default.
 
     Attributes:
         epoch: The current epoch.
@@ -121,7 +121,7 @@ class AuxPhase:
         old_inputs: The old policy's outputs by flat row, float32 (S * T, A) on the device.
 
     Raises:
-        ValueError: If the store is empty.
+        ValueError: If the store is empty, or the state belongs to other segments.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class AuxPhase:
         store: SegmentStore,
         precision: MixedPrecision,
         permutation: Callable[[int], IndexArray],
-        old_inputs: np.ndarray[Any, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
         if store.count == 0:
             raise ValueError("the auxiliary phase needs stored segments, and there are none.")
@@ -154,16 +154,36 @@ class AuxPhase:
         self._minibatches: list[Minibatch] = []
         self._pieces: list[IndexArray] = []
         self.epochs = settings.n_aux_epochs
-        self.epoch = 0 if old_inputs is None else 1
+        self.epoch = 0
         self.minibatch = 0
         self.minibatches = -(-store.count // settings.aux_mbsize)
         self.old_inputs = torch.empty(
             (len(self._frames), spec.num_inputs), dtype=torch.float32, device=updater.device
         )
-        if old_inputs is not None:
-            given = torch.from_numpy(np.array(old_inputs, np.float32))
-            self.old_inputs.copy_(given.view(self.old_inputs.shape))
         self._old_copies: dict[torch.device, Tensor] = {}
+        if state is not None:
+            self._set_state(state)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return where the phase stands, in numpy and plain Python; no segments, no weights."""
+        return {
+            "epoch": self.epoch,
+            "minibatch": self.minibatch,
+            "old_inputs": self.old_inputs.cpu().numpy().copy(),
+            "pieces": [piece.copy() for piece in self._pieces],
+        }
+
+    def _set_state(self, state: Mapping[str, Any]) -> None:
+        old_inputs = torch.from_numpy(np.array(state["old_inputs"], np.float32))
+        if old_inputs.shape != self.old_inputs.shape:
+            raise ValueError(
+                f"the state of the auxiliary phase {tuple(old_inputs.shape)} does not fit its "
+                f"segments {tuple(self.old_inputs.shape)}."
+            )
+        self.old_inputs.copy_(old_inputs)
+        self.epoch, self.minibatch = int(state["epoch"]), int(state["minibatch"])
+        if self.epoch and self.minibatch:
+            self._use_pieces(state["pieces"])
 
     @property
     def done(self) -> bool:
@@ -245,8 +265,12 @@ class AuxPhase:
         whole = self._settings.minibatch_unit == "segment"
         size = self._settings.aux_mbsize * (1 if whole else self._num_steps)
         order = self._order[self._permutation(len(self._order))]
-        self._pieces = aux_pieces(order, size)
-        self._minibatches = self._updater.minibatches(self._pieces, self._num_steps if whole else 1)
+        self._use_pieces(aux_pieces(order, size))
+
+    def _use_pieces(self, pieces: list[IndexArray]) -> None:
+        self._pieces = pieces
+        whole = self._settings.minibatch_unit == "segment"
+        self._minibatches = self._updater.minibatches(pieces, self._num_steps if whole else 1)
         self._old_copies = self._updater.on_devices(self.old_inputs)
 
     def _loss(self, replica: Replica, rows: Rows) -> tuple[Tensor, StepStats]:

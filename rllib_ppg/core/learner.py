@@ -170,16 +170,16 @@ class PhasicLearner:
         return collect_stats(POLICY_STATS, [step.stats for step in made], lambda i: str(made[i]))
 
     def begin_aux_phase(
-        self, store: SegmentStore, old_inputs: npt.NDArray[np.float32] | None = None
+        self, store: SegmentStore, state: Mapping[str, Any] | None = None
     ) -> AuxPhase:
         """Begin an auxiliary phase over the stored segments; the caller runs it and clears them.
 
         Args:
             store: The segments.
-            old_inputs: The old policy's outputs (S, T, A), where they are known already.
+            state: Where to go on, as `AuxPhase.get_state` gave it; from the beginning by default.
 
         Raises:
-            ValueError: If the store is empty.
+            ValueError: If the store is empty, or the state belongs to other segments.
         """
         self._updater.replicas.broadcast()
         return AuxPhase(
@@ -190,7 +190,7 @@ class PhasicLearner:
             store=store,
             precision=self._precisions["aux"],
             permutation=self._permutation,
-            old_inputs=old_inputs,
+            state=state,
         )
 
     def get_state(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ k frames of a stacked observation.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,7 @@ class SegmentStore:
     @property
     def nbytes(self) -> int:
         """Bytes of this store when full, on one device."""
-        arrays = [self.value_targets, self.env, self.iteration]
+        arrays: list[npt.NDArray[Any]] = [self.value_targets, self.env, self.iteration]
         if self._oldest is not None:
             arrays.append(self._oldest)
         return next(iter(self._frames.values())).nbytes + sum(array.nbytes for array in arrays)
@@ -197,6 +197,52 @@ class SegmentStore:
         oldest = torch.from_numpy(self._oldest[rows])
         stacks = {device: StackIndex(oldest.to(device), self.frame_stack) for device in frames}
         return Frames(frames, stacks)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return all but the frames, in numpy and plain Python."""
+        rows = slice(0, self.count)
+        return {
+            "iterations": self._iterations,
+            "env": self.env[rows].copy(),
+            "iteration": self.iteration[rows].copy(),
+            "value_targets": self.value_targets[rows].copy(),
+            "oldest": None if self._oldest is None else self._oldest[rows].copy(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take the state of `get_state`; the frames must be set separately.
+
+        Raises:
+            ValueError: If it belongs to a store of another shape, or does not fit.
+        """
+        targets = state["value_targets"]
+        if len(targets) > self.capacity or targets.shape[1:] != self.value_targets.shape[1:]:
+            raise ValueError(
+                f"the stored segments {targets.shape} do not fit a store of {self.capacity} "
+                f"segments of {self.num_steps} steps."
+            )
+        if (state["oldest"] is None) != (self._oldest is None):
+            raise ValueError("the stored segments have another frame_stack.")
+        self.count = len(targets)
+        rows = slice(0, self.count)
+        self._iterations = int(state["iterations"])
+        self.env[rows] = state["env"]
+        self.iteration[rows] = state["iteration"]
+        self.value_targets[rows] = targets
+        if self._oldest is not None:
+            self._oldest[rows] = state["oldest"]
+
+    def read_frames(self, rows: slice) -> npt.NDArray[Any]:
+        """Return the frames of some segments (n, T + k - 1, ...) on the host.
+
+        No copy where they stand there.
+        """
+        return next(iter(self._frames.values()))[rows].cpu().numpy()
+
+    def write_frames(self, rows: slice, frames: npt.NDArray[Any]) -> None:
+        """Set the frames of some segments (n, T + k - 1, ...)."""
+        for place in self._frames.values():
+            _copy(frames, place[rows])
 
     def clear(self) -> None:
         """Forget all segments; the memory is kept."""
