@@ -1,6 +1,7 @@
 """Exported policies: they act as their network does, load without Ray, and never half."""
 
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -369,3 +370,20 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, earlier: bool)
     assert run.returncode == 1 and "File too large" in run.stderr
     assert [path.name for path in tmp_path.iterdir()] == (["policy"] if earlier else [])
     assert not earlier or (folder / WEIGHTS).read_bytes() == before
+
+
+def test_an_earlier_policy_comes_back_where_the_new_one_cannot_be_moved_in(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before, rename = (folder / WEIGHTS).read_bytes(), Path.rename
+
+    def fails_for_the_new_one(path: Path, target: Path) -> Path:
+        if path.name == f".policy.{os.getpid()}":
+            raise OSError("no")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails_for_the_new_one)
+    with pytest.raises(OSError, match="no"):
+        saved(folder, seed=1, overwrite=True)
+    assert (folder / WEIGHTS).read_bytes() == before
+    assert [path.name for path in folder.parent.iterdir()] == ["policy"]

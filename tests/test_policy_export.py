@@ -155,10 +155,10 @@ def refusal(folder: Path) -> str:
     return message
 
 
-def test_a_policy_trained_on_a_gpu_is_read_without_one(checkpoint: Path):
-    change(checkpoint, config={"num_gpus": 1})
+def test_a_policy_trained_on_gpus_is_read_as_one_network_on_the_cpu(checkpoint: Path):
+    change(checkpoint, config={"num_gpus": 2, "_fake_gpus": True})
     policy, _ = read_policy(checkpoint)
-    assert policy.device == torch.device("cpu")
+    assert policy.device == torch.device("cpu") and len(policy.model_gpu_towers) == 1
 
 
 def test_another_algorithms_policy_is_refused(checkpoint: Path):

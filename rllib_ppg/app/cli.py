@@ -5,7 +5,7 @@ Nothing heavy is imported here, so that `--help` answers at once.
 
 import os
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -93,6 +93,28 @@ def train(
     from rllib_ppg.app.train import run_train
 
     return run_train(flags.TrainFlags(**ctx.params), ctx.obj or [])
+
+
+@app.command(context_settings={"help_option_names": ["--help", "-h"]})
+def export(
+    checkpoint: Annotated[
+        str, typer.Argument(help="Folder of a checkpoint, of a trial, or of a run with one trial.")
+    ],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="DIR", help="Folder to make for the policy.")
+    ] = "policy",
+    file_format: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="Format of the files: safetensors.")
+    ] = "safetensors",
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+) -> int:
+    """Write a checkpoint's policy as files that load without pickle, Ray and environments.
+
+    Reading a checkpoint runs what it holds: export only those from sources that you trust.
+    """
+    from rllib_ppg.app.export import run_export
+
+    return run_export(checkpoint, out, file_format, force=force)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -45,6 +45,7 @@ class ExportedPolicy:
         self.network = network.eval()
         self.meta = meta
 
+    @torch.inference_mode()
     def act(
         self, obs: Any, *, generator: torch.Generator | None = None, greedy: bool = False
     ) -> np.ndarray:
@@ -66,6 +67,7 @@ class ExportedPolicy:
         actions = distribution.mode() if greedy else distribution.sample(generator)
         return self.meta.env_actions(actions.numpy())
 
+    @torch.inference_mode()
     def probabilities(self, obs: Any) -> np.ndarray | tuple[np.ndarray, ...]:
         """Compute the probability of every action.
 
@@ -86,7 +88,6 @@ class ExportedPolicy:
             return tuple(part.log_probs.exp().numpy() for part in distribution.parts)
         raise UserError("The actions of this policy are continuous: they have no probabilities.")
 
-    @torch.inference_mode()
     def _distribution(self, obs: Any) -> Distribution:
         device = next(self.network.parameters()).device
         rows = torch.from_numpy(self._checked(obs)).to(device)
@@ -142,7 +143,7 @@ def save_policy(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **to_json(meta),
-        "weights": {"file": WEIGHTS, "crc32": _checksum(data)},
+        "weights_crc32": _checksum(data),
     }
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     _write_folder(place, {WEIGHTS: data, DESCRIPTION: text.encode()})
@@ -158,7 +159,9 @@ def check_target(folder: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(folder):
         return
     if not overwrite:
-        raise UserError(f"{folder} exists already; give another folder, or --force to replace it.")
+        raise UserError(
+            f"{folder} exists already; give another folder, or replace it with --force."
+        )
     files = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
     if folder.is_symlink() or not files <= {WEIGHTS, DESCRIPTION}:
         raise UserError(
@@ -210,7 +213,7 @@ def load_policy(
     path = place / DESCRIPTION
     try:
         meta = from_json(content)
-        crc32 = content["weights"]["crc32"]
+        crc32 = content["weights_crc32"]
         network = _build(meta)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
@@ -221,8 +224,9 @@ def load_policy(
 
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
+    data = _read(path)
     try:
-        content = json.loads(_read(path))
+        content = json.loads(data)
     except ValueError:
         raise UserError(f"{path} is damaged: it is no JSON.") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -175,13 +175,28 @@ def _bounds(values: Sequence[float | None], infinite: float = math.inf) -> tuple
 
 def _check(meta: PolicyMeta) -> None:
     """Refuse what would fail, or be wrong without a word, only when the policy acts."""
-    np.dtype(meta.observations.dtype)
+    np.empty((0, *meta.observations.shape), meta.observations.dtype)
     _check_choice("network.kind", meta.network.kind, get_args(NetworkKind))
     _check_choice("env_actions.scaling", meta.env_actions.scaling, get_args(Scaling))
-    zeros = np.zeros((1, *meta.action.shape), np.float32 if not meta.env_actions.start else int)
-    meta.env_actions(zeros)
+    _check_type("env_options", meta.env_options, Mapping)
+    for name in ("env", "version"):
+        _check_type(name, getattr(meta, name), str)
+    for name in ("frame_stack", "env_steps"):
+        _check_type(name, getattr(meta, name), int)
+    _check_bounds(meta.env_actions)
+    meta.env_actions(np.zeros((1, *meta.action.shape), int if meta.env_actions.start else float))
+
+
+def _check_bounds(actions: EnvActions) -> None:
+    if actions.scaling == "unsquash" and not np.isfinite([*actions.low, *actions.high]).all():
+        raise ValueError("env_actions.scaling unsquash needs finite bounds")
 
 
 def _check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} {value!r} is none of {', '.join(allowed)}")
+
+
+def _check_type(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r}")

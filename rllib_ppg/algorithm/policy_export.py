@@ -1,0 +1,161 @@
+"""Algorithm: the policy of a checkpoint, and its description for `core.exported`."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from ray import cloudpickle
+
+from rllib_ppg._version import __version__
+from rllib_ppg.algorithm.actions import start
+from rllib_ppg.algorithm.checkpoint_files import POLICY_STATE
+from rllib_ppg.algorithm.model import (
+    MODEL_SETTINGS,
+    FromZero,
+    default_model,
+    observation_layout,
+    parse_model_settings,
+)
+from rllib_ppg.algorithm.policy import PPGTorchPolicy
+from rllib_ppg.core.policy_meta import EnvActions, NetworkSpec, Observations, PolicyMeta
+from rllib_ppg.envs.procgen_options import parse_options
+from rllib_ppg.errors import UserError
+
+
+def read_policy(folder: Path) -> tuple[PPGTorchPolicy, int]:
+    """Read a checkpoint's policy, on the CPU, without environments or workers.
+
+    This unpickles a file, which runs what it holds.
+
+    Args:
+        folder: The checkpoint.
+
+    Returns:
+        The policy, and the environment steps of its training.
+
+    Raises:
+        UserError: If it cannot be read, or is not one of PPG with one of our models.
+    """
+    state = _unpickled(folder)
+    kind = state["policy_spec"]["policy_class"]
+    if not (isinstance(kind, type) and issubclass(kind, PPGTorchPolicy)):
+        name = getattr(kind, "__name__", kind)
+        raise UserError(f"Only policies of PPG can be exported, and {folder} holds a {name}.")
+    # One network on the CPU, whatever it was trained on.
+    config = {**state["policy_spec"]["config"], "num_gpus": 0}
+    model = config["model"]["custom_model"]
+    if model is not None and model not in MODEL_SETTINGS:
+        known = " and ".join(MODEL_SETTINGS)
+        raise UserError(f"{folder} holds the model {model!r}; only {known} can be exported.")
+    state["policy_spec"] = {**state["policy_spec"], "config": config}
+    return PPGTorchPolicy.from_state(state), state["global_timestep"]
+
+
+def _unpickled(folder: Path) -> dict[str, Any]:
+    path = folder / POLICY_STATE
+    try:
+        state = cloudpickle.loads(path.read_bytes())
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{folder} needs the module {error.name}, which cannot be imported here; add its "
+            "folder to PYTHONPATH."
+        ) from error
+    except Exception as error:  # a damaged pickle raises anything
+        reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
+        raise UserError(f"{path} cannot be read ({reason}).") from error
+    if not isinstance(state, dict) or not {"policy_spec", "global_timestep"} <= set(state):
+        raise UserError(f"{path} holds no state of a policy.")
+    return state
+
+
+def describe(policy: PPGTorchPolicy, env_steps: int) -> PolicyMeta:
+    """Describe a policy for its export.
+
+    Args:
+        policy: A policy with one of our models.
+        env_steps: Environment steps of its training.
+    """
+    env = policy.config["env"]
+    options = _env_options(env, policy.config["env_config"])
+    return PolicyMeta(
+        network=_network(policy),
+        observations=_observations(policy.observation_space),
+        action=policy.action_spec,
+        env_actions=_env_actions(policy.action_space, policy.config),
+        env=env if isinstance(env, str) else f"{env.__module__}.{env.__qualname__}",
+        env_options=options,
+        frame_stack=options["frame_stack"] if env == "procgen" else 1,
+        env_steps=env_steps,
+        version=__version__,
+    )
+
+
+def _network(policy: PPGTorchPolicy) -> NetworkSpec:
+    config = policy.config["model"]
+    name = config["custom_model"] or default_model(policy.observation_space)
+    settings = parse_model_settings(name, config["custom_model_config"]).model_dump()
+    arch = settings.pop("arch")
+    del settings["normed_init"]  # only the initial weights depend on it
+    return NetworkSpec("impala" if name == "ppg_impala" else "mlp", arch, settings)
+
+
+def _observations(space: gym.Space) -> Observations:
+    shape, dtype = observation_layout(space)
+    if isinstance(space, gym.spaces.Discrete):
+        return Observations(shape, dtype.name, int(space.n), int(space.start))
+    return Observations(shape, dtype.name)
+
+
+def _env_actions(space: Any, config: Mapping[str, Any]) -> EnvActions:
+    """The mapping that `rollout.to_env_actions` does, as data."""
+    shape = tuple(space.shape)
+    if not isinstance(space, gym.spaces.Box):
+        starts = np.broadcast_to(np.asarray(start(space), np.int64), shape)
+        return EnvActions(shape, "int64", tuple(starts.ravel().tolist()))
+    dtype, both = np.dtype(space.dtype), np.result_type(space.dtype, np.float32)
+    low, high = (tuple(bound.ravel().tolist()) for bound in (space.low, space.high))
+    if config["normalize_actions"]:
+        # RLlib leaves other spaces as they are.
+        if space.is_bounded("both") and dtype in (np.float32, np.float64):
+            return EnvActions(shape, dtype.name, scaling="unsquash", low=low, high=high)
+        return EnvActions(shape, dtype.name)
+    if config["clip_actions"]:
+        return EnvActions(shape, both.name, scaling="clip", low=low, high=high)
+    return EnvActions(shape, "float32")
+
+
+def _env_options(env: Any, env_config: Mapping[str, Any]) -> dict[str, Any]:
+    """An environment's configuration as plain JSON; Procgen's with its defaults."""
+    if env == "procgen":
+        return parse_options(env_config).model_dump(mode="json")
+    return {str(name): _plain(value) for name, value in env_config.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A value as plain JSON; what JSON cannot hold becomes text."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def weights(policy: PPGTorchPolicy) -> dict[str, torch.Tensor]:
+    """The network's state, by the names that the network of `describe` gives them.
+
+    That one has no `FromZero`: an exported policy shifts categories itself.
+    """
+    network = policy.network
+    wrappers = [name for name, part in network.named_modules() if isinstance(part, FromZero)]
+    state = {}
+    for name, tensor in network.state_dict().items():
+        for wrapper in wrappers:
+            name = name.replace(f"{wrapper}.encoder.", f"{wrapper}.", 1)
+        state[name] = tensor
+    return state
