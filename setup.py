@@ -43,6 +43,7 @@ INSTALL_REQUIRES = [
     "rich>=13.8,<16",
     "pydantic>=2.5,<3",
     "psutil>=5.9,<8",
+    "safetensors>=0.8,<0.9",
 ]
 
 EXTRAS_REQUIRE = {

@@ -17,13 +17,14 @@ from typing import Any
 
 from rllib_ppg._version import __version__
 
-__all__ = ["PPG", "PPGConfig", "UserError", "__version__", "evaluate", "register"]
+__all__ = ["PPG", "PPGConfig", "UserError", "__version__", "evaluate", "load_policy", "register"]
 
 _LAZY = {
     "PPG": "rllib_ppg.algorithm.ppg",
     "PPGConfig": "rllib_ppg.algorithm.config",
     "UserError": "rllib_ppg.errors",
     "evaluate": "rllib_ppg.app.evaluate",
+    "load_policy": "rllib_ppg.core.exported",
     "register": "rllib_ppg.algorithm.registration",
 }
 

@@ -123,8 +123,8 @@ def test_a_module_imports_only_downwards(name: str):
 
 
 @pytest.mark.parametrize("name", [name for name in modules() if name.startswith("core.")])
-def test_core_imports_numpy_and_torch_only(name: str):
-    allowed = {*sys.stdlib_module_names, "numpy", "torch", "rllib_ppg"}
+def test_core_imports_numpy_torch_and_their_file_format_only(name: str):
+    allowed = {*sys.stdlib_module_names, "numpy", "torch", "safetensors", "rllib_ppg"}
     found = [entry for entry in imports_of(name) if entry.target.split(".")[0] not in allowed]
     assert found == []
 
