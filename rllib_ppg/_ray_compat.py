@@ -9,6 +9,7 @@ from ray.rllib.algorithms.registry import ALGORITHMS as RLLIB_ALGORITHMS
 from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.env.base_env import BaseEnv
 from ray.rllib.env.env_context import EnvContext
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 from ray.rllib.env.vector_env import VectorEnv
 from ray.rllib.evaluation.episode_v2 import EpisodeV2
@@ -42,6 +43,7 @@ __all__ = [
     "AlgorithmConfig",
     "BaseEnv",
     "EnvContext",
+    "EnvRunnerGroup",
     "EpisodeV2",
     "ModelCatalog",
     "MultiAgentEnv",

@@ -72,8 +72,8 @@ def test_a_setter_refuses_at_once():
         PPGConfig().training(gama=0.9)
     with pytest.raises(UserError, match="num_env_runners"):
         PPGConfig().env_runners(num_workers=2)
-    with pytest.raises(UserError, match="num_gpus=2"):
-        PPGConfig().resources(num_gpus=2)
+    with pytest.raises(UserError, match=r"num_gpus=1\.5"):
+        PPGConfig().resources(num_gpus=1.5)
 
 
 def test_an_attribute_is_checked_when_the_configuration_is():
@@ -301,12 +301,13 @@ def test_the_learners_settings_are_the_configurations():
         n_epoch_pi=2, n_epoch_vf=3, nminibatch=4, clip_param=0.1, kl_penalty=0.3,
         entropy_coeff=0.02, vf_loss_coeff=0.7, value_clip_param=0.4, grad_clip=0.6, lr=1e-3,
         minibatch_unit="step", n_aux_epochs=5, aux_mbsize=2, beta_clone=0.8, vf_true_weight=0.9,
-        aux_lr=2e-3,
+        aux_lr=2e-3, policy_precision="bfloat16", aux_precision="float16",
     )  # fmt: skip
     policy, aux = made.policy_phase_settings(), made.aux_phase_settings()
-    for settings in (policy, aux):
+    for phase, settings in (("policy", policy), ("aux", aux)):
         for name, value in vars(settings).items():
-            assert value == getattr(made, name), name
+            key = f"{phase}_precision" if name == "precision" else name
+            assert value == getattr(made, key), name
 
 
 def test_schedules_count_environment_steps():
@@ -337,6 +338,32 @@ def test_rows_of_a_pass_depend_on_observations_and_device_as_documented():
     assert auto.rows_per_pass(images=False, gpu=False) is None
     assert auto.rows_per_pass(images=False, gpu=True) is None
     assert hundred.rows_per_pass(images=False, gpu=True) == 100
+
+
+def test_a_micro_batch_larger_than_every_minibatch_is_refused_with_what_fits():
+    sizes = {"num_envs": 8, "rollout_fragment_length": 16, "nminibatch": 2, "aux_mbsize": 2}
+    assert valid(**sizes, micro_batch_size=64).rows_per_pass(images=True, gpu=False) == 64
+    message = refusal(**sizes, micro_batch_size=65)
+    assert message == (
+        "micro_batch_size=65 is more than the 64 rows of the largest minibatch; use at most 64, "
+        "or auto."
+    )
+    # The auxiliary phase's minibatches may be the larger ones, where there are any.
+    assert valid(**{**sizes, "aux_mbsize": 8}, micro_batch_size=128).minibatch_rows() == 128
+    assert "64 rows" in refusal(**{**sizes, "aux_mbsize": 8}, micro_batch_size=128, n_aux_epochs=0)
+
+
+def test_overlap_needs_remote_workers():
+    message = refusal(overlap_aux=True)
+    assert "overlap_aux=True needs remote workers" in message and "1 or more" in message
+    assert valid(overlap_aux=True, num_env_runners=1).overlap_aux
+
+
+def test_frames_of_a_stack_are_stored_once():
+    shape, dtype = (64, 64, 12), np.uint8
+    one = valid().store_bytes((64, 64, 3), dtype)
+    assert one < valid().store_bytes(shape, dtype, 4) < 1.02 * one
+    assert valid().store_bytes(shape, dtype) > 3.9 * one
 
 
 def test_reserved_cpus_are_the_learners_and_the_workers():

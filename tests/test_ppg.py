@@ -20,7 +20,6 @@ from toy_envs import CodedEnv, EchoEnv
 
 from rllib_ppg import PPG, PPGConfig
 from rllib_ppg.algorithm.metrics import METRICS
-from rllib_ppg.algorithm.ppg import LearnerThreads
 from rllib_ppg.errors import UserError
 
 # 4 segments an iteration, 8 a phase: 4 policy steps an iteration, 4 auxiliary steps an epoch.
@@ -268,7 +267,8 @@ def test_an_observation_that_is_no_number_stops_too(ray_local):
 
 
 def test_a_store_larger_than_memory_is_refused(ray_local):
-    with pytest.raises(UserError, match=r"frame store needs 2000\.0 GB, but the learner's machine"):
+    message = r"2000\.02 GB of memory \(frame store 2000\.00 GB.*but the learner's machine has"
+    with pytest.raises(UserError, match=message):
         build(rollout_fragment_length=1_000_000, n_pi=100_000, num_envs=1, nminibatch=1)
 
 
@@ -450,17 +450,6 @@ def test_environments_without_a_rollout_are_counted_until_their_worker_is_back(w
         pass
     local, *others = all_weights(workers)
     assert len(others) == 2 and all(np.array_equal(local, other) for other in others)
-
-
-# ---- threads
-
-
-def test_learner_threads_are_given_back_even_after_an_error():
-    before = torch.get_num_threads()
-    with pytest.raises(KeyError), LearnerThreads(before + 1):
-        assert torch.get_num_threads() == before + 1
-        raise KeyError
-    assert torch.get_num_threads() == before
 
 
 # ---- Tune

@@ -1,14 +1,18 @@
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, MultiDiscrete
-from toy_envs import CodedEnv, EchoEnv, reward_of
+from ray import cloudpickle
+from toy_envs import CodedEnv, EchoEnv, RecordedProcgen, StackedEnv, reward_of
 
 from rllib_ppg import PPGConfig
 from rllib_ppg._ray_compat import RLlibCallback, SampleBatch
 from rllib_ppg.algorithm.rollout import EPISODE_STARTS, Rollout, as_array_env
+from rllib_ppg.core.frames import Rows
+from rllib_ppg.errors import UserError
 
 ENVS, STEPS = 3, 10
 
@@ -273,14 +277,14 @@ def remote(ray_local):
 
 
 def test_remote_workers_have_different_environments(remote):
-    rollouts = remote._sample()
+    rollouts = remote._sampler.collect()
     assert [rollout.worker_index for rollout in rollouts] == [1, 2]
     numbers = [columns(rollout)[SampleBatch.OBS][:, 0, 0].tolist() for rollout in rollouts]
     assert numbers == [[10.0, 11.0], [20.0, 21.0]]
 
 
 def test_remote_workers_draw_different_actions(remote):
-    one, other = remote._sample()
+    one, other = remote._sampler.collect()
     assert not np.array_equal(one.batch[SampleBatch.ACTIONS], other.batch[SampleBatch.ACTIONS])
 
 
@@ -303,3 +307,133 @@ def test_weights_reach_the_workers_after_both_phases(remote):
     assert remote._totals["aux_phases"] == 1
     assert all(np.array_equal(local, other) for other in others)
     assert not np.array_equal(seen[0], seen[1]) and not np.array_equal(seen[1], local)
+
+
+# ---- stacked frames
+
+IMAGE = {"custom_model_config": {"widths": [4], "hidden_size": 8, "blocks": 1}}
+PHASE = {"num_envs": 4, "n_pi": 3, "n_aux_epochs": 1, "num_cpus_per_env_runner": 0.25}
+
+
+def stacks_of_the_store(algorithm: Any) -> np.ndarray:
+    """What the learner reads back of a phase, iterations in order (N, iterations * T, ...)."""
+    store = algorithm._store
+    frames = store.frames()
+    rows = torch.arange(len(frames))
+    read = frames.read(Rows(rows, rows), torch.device("cpu")).numpy()
+    segments = read.reshape(store.count, store.num_steps, *read.shape[1:])
+    order = np.lexsort((store.iteration[: store.count], store.env[: store.count]))
+    envs = len(np.unique(store.env[: store.count]))
+    return segments[order].reshape(envs, -1, *read.shape[1:])
+
+
+def shown(algorithm: Any, steps: int) -> np.ndarray:
+    """The observations that the environments handed out before each step (N, steps, ...)."""
+    workers = algorithm.env_runner_group.foreach_env_runner(
+        lambda worker: [np.array(obs) for obs in worker.array_env.shown[:steps]],
+        local_env_runner=not algorithm.config.num_env_runners,
+    )
+    return np.concatenate([np.stack(worker, axis=1) for worker in workers])
+
+
+def check_stacks(env: Any, env_config: dict[str, Any], num_frames: int, **changes: Any) -> None:
+    algorithm = build(env, env_config, **{**PHASE, **changes})
+    steps = algorithm.config.rollout_fragment_length
+    for _ in range(3):
+        algorithm.train()
+    expected, stored = shown(algorithm, 3 * steps), stacks_of_the_store(algorithm)
+    if num_frames > 1:
+        assert algorithm._store._oldest.max() >= num_frames, "no episode began inside a rollout"
+    assert stored.dtype == expected.dtype and np.array_equal(stored, expected)
+    frame = expected.shape[-1] // num_frames
+    assert algorithm._store.obs.shape[-1] == frame
+    assert algorithm._store.obs.shape[1] == steps + num_frames - 1
+    assert algorithm._store.nbytes == algorithm.config.store_bytes(
+        expected.shape[2:], expected.dtype, num_frames
+    )
+    algorithm.stop()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("num_frames", [2, 4])
+def test_the_store_gives_procgens_stacks_back_as_they_were(ray_local, num_frames, workers):
+    env_config = {"env_name": "dodgeball", "distribution_mode": "easy", "frame_stack": num_frames}
+    changes = {"num_env_runners": workers, "rollout_fragment_length": 40, "model": IMAGE}
+    check_stacks(RecordedProcgen, env_config, num_frames, **changes)
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+@pytest.mark.parametrize(("num_frames", "workers"), [(1, 0), (2, 0), (4, 0), (4, 2)])
+def test_the_store_gives_stacks_back_over_many_episode_starts(
+    ray_local, num_frames, workers, truncate
+):
+    env_config = {"frame_stack": num_frames, "truncate": truncate}
+    check_stacks(StackedEnv, env_config, num_frames, num_env_runners=workers)
+
+
+def test_only_the_newest_frame_of_a_stack_travels(ray_local):
+    worker = build(StackedEnv, {"frame_stack": 3, "truncate": True}).env_runner
+    for number in range(2):
+        rollout = worker.sample()
+        stacks = np.stack(worker.array_env.shown[number * STEPS : (number + 1) * STEPS + 1], axis=1)
+        rows = columns(rollout)[SampleBatch.OBS]
+        assert rows.shape == (ENVS, STEPS, 3) and np.array_equal(rows, stacks[:, :-1, -3:])
+        first = stacks[:, 0].reshape(ENVS, 3, 3)
+        assert np.array_equal(rollout.history, first[:, :2])
+        # Whole stacks, as the value network needs them.
+        assert np.array_equal(rollout.final_obs, stacks[:, -1])
+        assert rollout.truncated_obs.shape == (len(rollout.truncated_rows), 9)
+        for row, last in zip(rollout.truncated_rows, rollout.truncated_obs, strict=True):
+            env, t = divmod(int(row), STEPS)
+            before = stacks[env, t].reshape(3, 3)
+            assert np.array_equal(last.reshape(3, 3)[:2], before[1:]), "the frames before the last"
+            assert last[-1] == before[-1, 2] + 1
+
+
+def test_the_policy_acts_on_whole_stacks(ray_local):
+    algorithm = build(StackedEnv, {"frame_stack": 3})
+    rollout = algorithm.env_runner.sample()
+    stacks = np.stack(algorithm.env_runner.array_env.shown[:STEPS], axis=1)
+    with torch.no_grad():
+        logits, _ = algorithm.get_policy().network.policy(torch.from_numpy(stacks.reshape(-1, 9)))
+    inputs = rollout.batch[SampleBatch.ACTION_DIST_INPUTS]
+    np.testing.assert_allclose(inputs, logits.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_stack_that_does_not_divide_the_observations_is_refused(ray_local):
+    class Wrong(StackedEnv):
+        def __init__(self, context: Any) -> None:
+            super().__init__(context)
+            self.frame_stack = 4
+
+    with pytest.raises(UserError, match=r"Wrong.frame_stack=4 does not divide the last axis"):
+        build(Wrong, {"frame_stack": 3})
+
+
+# ---- transfers
+
+
+def test_a_rollout_is_pickled_without_copying_its_frames(ray_local):
+    model = {"custom_model_config": {"widths": [4], "hidden_size": 8, "blocks": 1}}
+    rollout = build("procgen", {"env_name": "coinrun"}, model=model).env_runner.sample()
+    buffers: list[pickle.PickleBuffer] = []
+    data = cloudpickle.dumps(rollout, protocol=5, buffer_callback=buffers.append)
+    assert len(data) < 20_000
+    frames = rollout.batch[SampleBatch.OBS]
+    outside = [np.frombuffer(buffer, np.uint8) for buffer in buffers]
+    assert any(np.shares_memory(part, frames) and part.size == frames.nbytes for part in outside)
+    again = pickle.loads(data, buffers=buffers)
+    assert np.shares_memory(again.batch[SampleBatch.OBS], frames)
+    assert type(again.batch) is SampleBatch and len(again.batch) == ENVS * STEPS
+
+
+@pytest.mark.parametrize("arch", ["dual", "detach", "shared"])
+def test_a_worker_makes_one_pass_a_step_through_the_policy_encoder(ray_local, arch: str):
+    algorithm = build(model={"custom_model_config": {"arch": arch}})
+    network, calls = algorithm.get_policy().network, []
+    if network.separate_value_encoder:
+        network.value_encoder.register_forward_hook(lambda *_: calls.append("value"))
+    network.policy_encoder.register_forward_hook(lambda *_: calls.append("policy"))
+    rollout = algorithm.env_runner.sample()
+    assert calls == ["policy"] * STEPS
+    assert (SampleBatch.VF_PREDS in rollout.batch) is (arch != "dual")

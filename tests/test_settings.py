@@ -54,7 +54,11 @@ BAD_VALUES = {
     "n_aux_epochs": [-1, 0.5],
     "num_envs": [0, -64, 10**9, "auto"],
     "num_env_runners": [-1, "automatic", 1.5],
-    "num_gpus": [-1, 2, "yes"],
+    "num_gpus": [-1, 1.5, "yes", 5000],
+    "policy_precision": ["float64", 16],
+    "aux_precision": ["half", None],
+    "store_device": ["gpu", "cuda:0"],
+    "overlap_aux": ["yes", 1],
     "normalize_rewards": ["True,", "True", 1, 0, None],
     "minibatch_unit": ["segments", 3],
     "seed": [-1, 2**31, 0.5],
@@ -167,11 +171,14 @@ CHANGES: dict[str, dict[str, Any]] = {
     "beta_clone": {"beta_clone": 10.0},
     "vf_true_weight": {"vf_true_weight": 0.0},
     "minibatch_unit": {"minibatch_unit": "step"},
+    "policy_precision": {"policy_precision": "bfloat16"},
+    "aux_precision": {"aux_precision": "float16"},
 }
-# These change no number of the training; what each does change has a test of its own below.
+# These change no number of the training, or need more than one process; what each does change has
+# a test of its own: below, in test_hardware.py, test_store_place.py and test_sampling.py.
 NEUTRAL = {
     "num_env_runners", "num_gpus", "train_batch_size", "aux_slice_s", "micro_batch_size",
-    "learner_threads",
+    "learner_threads", "store_device", "overlap_aux",
 }  # fmt: skip
 
 
@@ -227,8 +234,8 @@ def test_micro_batches_bound_the_rows_of_a_pass_and_leave_the_losses(ray_local):
         lambda module, inputs, output: rows.append(len(output)) if torch.is_grad_enabled() else None
     )
     stats, whole = learner_stats(algorithm.train()), learner_stats(build().train())
-    # Two epochs of two minibatches of 2 x 8 rows.
-    assert rows == [5, 5, 5, 1] * 4
+    # Two epochs of two minibatches of 2 x 8 rows, each in equal pieces of at most five.
+    assert rows == [4, 4, 4, 4] * 4
     for name in ("loss_pi", "loss_vf", "entropy", "grad_norm"):
         assert stats["policy_phase"][name] == pytest.approx(whole["policy_phase"][name], rel=1e-3)
 
@@ -270,7 +277,7 @@ def test_gpus_are_reserved_where_asked_for():
     from rllib_ppg import PPG
 
     config = PPGConfig().environment(CodedEnv)
-    for gpus in (0, 0.5, 1):
+    for gpus in (0, 0.5, 1, 4):
         config.update_from_dict({**BASE, "num_gpus": gpus})
         required = PPG.default_resource_request(config.to_dict()).required_resources
         assert required.get("GPU", 0) == gpus

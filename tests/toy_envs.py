@@ -1,13 +1,18 @@
 """Small Gymnasium environments whose numbers tell where they come from."""
 
 import sys
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from ray import cloudpickle
+
+from rllib_ppg.envs.arrays import Transition
+from rllib_ppg.envs.procgen import ProcgenVectorEnv
 
 # Rollout workers do not find the folder of the tests, so these classes travel whole.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -83,3 +88,112 @@ class EchoEnv(gymnasium.Env):
     def _obs(self) -> Any:
         space = self.observation_space
         return 0 if isinstance(space, Discrete) else np.zeros(space.shape, space.dtype)
+
+
+class GatedEnv(CodedEnv):
+    """A `CodedEnv` whose worker number `gated` waits in every step while the file `gate` exists."""
+
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        super().__init__(context)
+        self.gate = Path(context["gate"])
+        self.gated = context.worker_index == context["gated"]  # type: ignore[attr-defined]
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        while self.gated and self.gate.exists():
+            time.sleep(0.01)
+        return super().step(action)
+
+
+class FailingEnv(CodedEnv):
+    """A `CodedEnv` that raises in step 2 on worker 2 while the file `fault` exists."""
+
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        super().__init__(context)
+        self.fault = Path(context["fault"])
+        self.worker = context.worker_index  # type: ignore[attr-defined]
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        if self.worker == 2 and self.count == 1 and self.fault.exists():
+            raise RuntimeError("the simulator broke")
+        return super().step(action)
+
+
+class StackedEnv:
+    """An array environment that stacks k frames (environment, episode, step); keeps what it showed.
+
+    Environment n of worker w is number 10 * w + n; its episodes have `length` + n steps.
+    """
+
+    action_space = Discrete(3)
+
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        self.num_envs = context.num_envs  # type: ignore[attr-defined]
+        self.first = 10 * context.worker_index  # type: ignore[attr-defined]
+        self.frame_stack = context["frame_stack"]
+        self.length, self.truncate = context.get("length", 3), context.get("truncate", False)
+        self.observation_space = Box(-np.inf, np.inf, (3 * self.frame_stack,), np.float32)
+        self.episode = np.zeros(self.num_envs, int)
+        self.count = np.zeros(self.num_envs, int)
+        self.shown: list[np.ndarray] = []
+
+    def _stacks(self) -> np.ndarray:
+        """By definition: the frame of step max(0, count - age), oldest first."""
+        ages = range(self.frame_stack - 1, -1, -1)
+        numbers = self.first + np.arange(self.num_envs)
+        frames = [[numbers, self.episode, np.maximum(0, self.count - age)] for age in ages]
+        return np.array(frames, np.float32).transpose(2, 0, 1).reshape(self.num_envs, -1)
+
+    def _show(self) -> np.ndarray:
+        self.shown.append(self._stacks())
+        return self.shown[-1]
+
+    def reset(self) -> np.ndarray:
+        return self._show()
+
+    def observe(self) -> np.ndarray:
+        return self.shown[-1]
+
+    def step(self, actions: np.ndarray) -> Transition:
+        self.count += 1
+        ends = self.count == self.length + np.arange(self.num_envs)
+        last = self._stacks()
+        final_obs = {int(n): last[n] for n in np.flatnonzero(ends)} if self.truncate else {}
+        self.episode += ends
+        self.count[ends] = 0
+        none = np.zeros(self.num_envs, bool)
+        terminateds, truncateds = (none, ends) if self.truncate else (ends, none)
+        rewards = np.ones(self.num_envs, np.float32)
+        return Transition(self._show(), rewards, terminateds, truncateds, final_obs)
+
+    def infos(self) -> list[dict[str, Any]]:
+        return [{} for _ in range(self.num_envs)]
+
+    def render(self, index: int) -> np.ndarray:
+        return np.zeros((1, 1, 3), np.uint8)
+
+    def get_state(self) -> None:
+        return None
+
+    def set_state(self, state: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class RecordedProcgen(ProcgenVectorEnv):
+    """Procgen that keeps all observations that it handed out."""
+
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        self.shown: list[np.ndarray] = []
+        seed = 7 + context.worker_index  # type: ignore[attr-defined]
+        super().__init__(dict(context), context.num_envs, rand_seed=seed)  # type: ignore[attr-defined]
+
+    def reset(self) -> np.ndarray:
+        self.shown.append(np.array(super().reset()))
+        return self.shown[-1]
+
+    def step(self, actions: np.ndarray) -> Transition:
+        transition = super().step(actions)
+        self.shown.append(np.array(transition.obs))
+        return transition

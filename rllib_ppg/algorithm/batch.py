@@ -78,7 +78,12 @@ def store_observations(rollouts: list[Rollout], store: SegmentStore) -> slice:
     first = rows.start
     for rollout in rollouts:
         last = first + rollout.num_envs
-        store.write(slice(first, last), rollout.batch[SampleBatch.OBS])
+        store.write(
+            slice(first, last),
+            rollout.batch[SampleBatch.OBS],
+            history=rollout.history,
+            firsts=rollout.batch[EPISODE_STARTS].reshape(rollout.num_envs, -1),
+        )
         first = last
     return rows
 

@@ -89,7 +89,7 @@ class PPGConfig(AlgorithmConfig):
         return self._set(keys, super().env_runners)
 
     def resources(self, **keys: Any) -> "PPGConfig":
-        """Set resource keys, such as `num_gpus` (0 to 1, or auto).
+        """Set resource keys, such as `num_gpus` (a share, a whole number, or auto).
 
         Raises:
             UserError: If a key is unknown or its value is not allowed.
@@ -139,6 +139,7 @@ class PPGConfig(AlgorithmConfig):
         self._check_model()
         self._check_sampling()
         self._check_sizes()
+        self._check_micro_batch()
         super().validate()
 
     def _resolve_counts(self) -> None:
@@ -194,6 +195,11 @@ class PPGConfig(AlgorithmConfig):
             parse_model_settings(name, settings)
 
     def _check_sampling(self) -> None:
+        if self.overlap_aux and not self.num_env_runners:
+            raise UserError(
+                "overlap_aux=True needs remote workers, which sample beside the learner, but "
+                "num_env_runners is 0; set it to 1 or more, or leave overlap_aux out."
+            )
         kind = (self.exploration_config or {}).get("type", "StochasticSampling")
         kind = getattr(kind, "__name__", kind)
         if str(kind).rsplit(".", 1)[-1] != "StochasticSampling":
@@ -221,6 +227,20 @@ class PPGConfig(AlgorithmConfig):
             segments = self.n_pi * self.num_envs
             resources.check_divides("aux_mbsize", self.aux_mbsize, segments, "n_pi x num_envs")
 
+    def _check_micro_batch(self) -> None:
+        largest = self.minibatch_rows()
+        if self.micro_batch_size != "auto" and self.micro_batch_size > largest:
+            raise UserError(
+                f"micro_batch_size={self.micro_batch_size} is more than the {largest} rows of the "
+                f"largest minibatch; use at most {largest}, or auto."
+            )
+
+    def minibatch_rows(self) -> int:
+        """Rows of the largest minibatch of both phases."""
+        policy = self.num_envs * self.rollout_fragment_length // self.nminibatch
+        aux = self.aux_mbsize * self.rollout_fragment_length if self.n_aux_epochs else 0
+        return max(policy, aux)
+
     def policy_phase_settings(self) -> PolicyPhaseSettings:
         """The policy phase's part of the configuration, for the learner."""
         return PolicyPhaseSettings(
@@ -235,6 +255,7 @@ class PPGConfig(AlgorithmConfig):
             grad_clip=self.grad_clip,
             minibatch_unit=self.minibatch_unit,
             lr=self.scheduled("lr", 0),
+            precision=self.policy_precision,
         )
 
     def aux_phase_settings(self) -> AuxPhaseSettings:
@@ -247,6 +268,7 @@ class PPGConfig(AlgorithmConfig):
             aux_lr=self.scheduled("aux_lr", 0),
             grad_clip=self.grad_clip,
             minibatch_unit=self.minibatch_unit,
+            precision=self.aux_precision,
         )
 
     def scheduled(self, name: str, env_steps: int) -> float:
@@ -258,10 +280,14 @@ class PPGConfig(AlgorithmConfig):
         """Segments that the learner's store holds: a phase's, or an iteration's without one."""
         return self.num_envs * (self.n_pi if self.n_aux_epochs else 1)
 
-    def store_bytes(self, obs_shape: tuple[int, ...], obs_dtype: Any) -> int:
+    def store_bytes(self, obs_shape: tuple[int, ...], obs_dtype: Any, frame_stack: int = 1) -> int:
         """Bytes of the frame store for observations of this shape and dtype."""
         return SegmentStore.bytes_needed(
-            self.store_segments(), self.rollout_fragment_length, obs_shape, np.dtype(obs_dtype)
+            self.store_segments(),
+            self.rollout_fragment_length,
+            obs_shape,
+            np.dtype(obs_dtype),
+            frame_stack,
         )
 
     def rows_per_pass(self, *, images: bool, gpu: bool) -> int | None:
@@ -270,7 +296,7 @@ class PPGConfig(AlgorithmConfig):
             return self.micro_batch_size
         if not images:
             return None
-        return 4096 if gpu else 128
+        return 4096 if gpu else 64
 
     def reserved_cpus(self) -> int:
         """CPUs that the run reserves: the learner's and the workers'."""

@@ -6,7 +6,7 @@ from typing import Any
 from rllib_ppg._ray_compat import BaseEnv, EnvContext, MultiAgentEnv, VectorEnv
 from rllib_ppg.algorithm.actions import action_spec
 from rllib_ppg.algorithm.model import check_observation_space
-from rllib_ppg.envs.arrays import ArrayEnv
+from rllib_ppg.envs.arrays import ArrayEnv, frame_stack_of
 from rllib_ppg.errors import UserError
 
 
@@ -28,20 +28,26 @@ def check_environment(env: Any) -> None:
         )
     check_observation_space(env.observation_space)
     action_spec(env.action_space)
+    frame_stack_of(env)
 
 
-def try_environment(creator: Callable[[EnvContext], Any], config: Any) -> None:
-    """Make one environment here, check it and close it.
+def try_environment(creator: Callable[[EnvContext], Any], config: Any) -> int:
+    """Make one environment (or an array of one) here, check it and close it.
 
     RLlib's remote workers hide what went wrong in their constructors, so it is tried first where
     the message reaches the user.
+
+    Returns:
+        The frames that one observation stacks.
 
     Raises:
         UserError: If PPG cannot learn in it.
     """
     context = EnvContext(config.env_config, worker_index=1, num_workers=config.num_env_runners)
+    context.num_envs, context.seed = 1, config.seed  # one is enough to look at
     env = creator(context)
     try:
         check_environment(env)
+        return frame_stack_of(env)
     finally:
         env.close()

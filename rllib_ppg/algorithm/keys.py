@@ -87,7 +87,10 @@ RECURRENT = {"use_lstm", "use_attention", "lstm_cell_size", "max_seq_len"}
 CHOICES = {
     "log_level": ("DEBUG", "INFO", "WARN", "WARNING", "ERROR", None),
     "placement_strategy": ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"),
-}
+    "torch_compile_learner_dynamo_mode": (
+        None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs",
+    ),
+}  # fmt: skip
 OPTIONAL_NUMBERS = {"min_time_s_per_iteration"}
 """RLlib's keys with a fixed set of values, and those that are a number or None by default."""
 
@@ -111,6 +114,8 @@ HONOURED = {
     "num_consecutive_env_runner_failures_tolerance", "num_cpus_for_main_process",
     "num_cpus_per_env_runner", "num_gpus_per_env_runner", "observation_space",
     "placement_strategy", "preprocessor_pref", "restart_failed_env_runners", "sample_timeout_s",
+    "torch_compile_learner", "torch_compile_learner_dynamo_backend",
+    "torch_compile_learner_dynamo_mode",
 }  # fmt: skip
 
 

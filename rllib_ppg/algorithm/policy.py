@@ -28,7 +28,9 @@ class PPGTorchPolicy(TorchPolicyV2):
         self, observation_space: gym.Space, action_space: gym.Space, config: dict[str, Any]
     ) -> None:
         self.action_spec = action_spec(action_space)
-        TorchPolicyV2.__init__(self, observation_space, action_space, dict(config))
+        # RLlib would compile the model that acts; the learner compiles its own passes.
+        settings = {**config, "torch_compile_learner": False}
+        TorchPolicyV2.__init__(self, observation_space, action_space, settings)
 
     def make_model_and_action_dist(
         self,
@@ -59,3 +61,8 @@ class PPGTorchPolicy(TorchPolicyV2):
     def network(self) -> PhasicNetwork:
         """The network that acts and learns."""
         return self.model.network
+
+    @property
+    def network_copies(self) -> list[PhasicNetwork]:
+        """Copies of the network on the learner's further GPUs; RLlib makes them."""
+        return [tower.network for tower in self.model_gpu_towers[1:]]

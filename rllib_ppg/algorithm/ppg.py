@@ -1,10 +1,8 @@
 """Algorithm: `PPG`, the loop of policy iterations and auxiliary phases."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
-
-import numpy as np
-import torch
 
 from rllib_ppg._ray_compat import (
     DEFAULT_POLICY_ID,
@@ -16,18 +14,18 @@ from rllib_ppg._ray_compat import (
     Algorithm,
     AlgorithmConfig,
 )
-from rllib_ppg.algorithm import metrics, resources
+from rllib_ppg.algorithm import hardware, metrics
 from rllib_ppg.algorithm.batch import Targets, make_batch
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.environment import check_environment, try_environment
-from rllib_ppg.algorithm.model import is_image, observation_layout
+from rllib_ppg.algorithm.hardware import LearnerThreads
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.algorithm.rollout import Rollout
+from rllib_ppg.algorithm.sampling import RolloutSampler
+from rllib_ppg.algorithm.store_place import make_store
 from rllib_ppg.core.aux_phase import AuxPhase
-from rllib_ppg.core.learner import PhasicLearner
 from rllib_ppg.core.returns import RewardNormalizer
-from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.errors import UserError
 
 
@@ -57,45 +55,34 @@ class PPG(Algorithm):
         """
         if self.config.env is None:
             raise UserError("No environment is set; use .environment(...) or the key env.")
-        if self.config.num_gpus and not self.config._fake_gpus and not resources.machine_gpus():
-            raise UserError(
-                f"num_gpus={self.config.num_gpus}, but torch finds no GPU here; use num_gpus: auto."
-            )
+        hardware.check_gpus(self.config)
+        frame_stack = None
         if self.config.num_env_runners:
-            try_environment(self.env_creator, self.config)
+            frame_stack = try_environment(self.env_creator, self.config)
         try:
             super().setup(config)
         except IndexError as error:
             raise RuntimeError(
                 "No rollout worker could start; its error stands in the log (shown by -v)."
             ) from error
-        self._build_learner()
+        self._sync_weights()
+        self._build_learner(frame_stack or self.env_runner.frame_stack)
+        self._sampler = RolloutSampler(
+            self.env_runner_group,
+            timeout_s=self.config.sample_timeout_s,
+            ignore_errors=self.config.ignore_env_runner_failures
+            or self.config.restart_failed_env_runners,
+        )
         self._aux_phase: AuxPhase | None = None
         self._phase_iterations = 0
         self._totals = {"policy_iterations": 0, "aux_phases": 0}
         self._started = (time.perf_counter(), 0)
 
-    def _build_learner(self) -> None:
+    def _build_learner(self, frame_stack: int) -> None:
         config, policy = self.config, self.get_policy()
         space = getattr(policy.observation_space, "original_space", policy.observation_space)
-        shape, dtype = observation_layout(space)
-        resources.check_memory(
-            config.store_bytes(shape, dtype), resources.machine_memory(), "the learner's machine"
-        )
-        self._store = SegmentStore(
-            config.store_segments(), config.rollout_fragment_length, shape, dtype
-        )
-        self._learner = PhasicLearner(
-            policy.network,
-            policy.action_spec,
-            config.policy_phase_settings(),
-            config.aux_phase_settings(),
-            device=policy.device,
-            micro_batch_size=config.rows_per_pass(
-                images=is_image(space), gpu=policy.device.type == "cuda"
-            ),
-            generator=np.random.default_rng(config.seed),
-        )
+        self._store = make_store(config, policy, space, frame_stack)
+        self._learner = hardware.make_learner(config, policy, space)
         self._rewards = RewardNormalizer(
             config.num_envs, gamma=config.reward_norm_gamma, clip=config.reward_clip
         )
@@ -145,7 +132,7 @@ class PPG(Algorithm):
 
     def _policy_iteration(self) -> dict[str, float] | None:
         begin = time.perf_counter()
-        rollouts = self._sample()
+        rollouts = self._sampler.collect()
         if not rollouts:
             return None
         sampled = time.perf_counter()
@@ -155,6 +142,8 @@ class PPG(Algorithm):
         env_steps = sum(len(rollout.batch) for rollout in rollouts)
         self._count(env_steps)
         stats["time/weight_sync_s"] = self._sync_weights()
+        if self.config.overlap_aux and self._aux_phase is not None:
+            self._sampler.begin()
         stats |= sampling_shares(rollouts)
         stats |= {
             "time/sample_s": sampled - begin,
@@ -163,17 +152,6 @@ class PPG(Algorithm):
             "lost_envs": self.config.num_envs - sum(r.num_envs for r in rollouts),
         }
         return stats
-
-    def _sample(self) -> list[Rollout]:
-        """One rollout from every healthy worker, in the order of the workers."""
-        group = self.env_runner_group
-        remote = group.num_remote_workers() > 0
-        rollouts: list[Rollout] = group.foreach_env_runner(
-            lambda worker: worker.sample(),
-            local_env_runner=not remote,
-            timeout_seconds=self.config.sample_timeout_s,
-        )
-        return sorted(rollouts, key=lambda rollout: rollout.worker_index)
 
     def _policy_phase(self, rollouts: list[Rollout]) -> dict[str, float]:
         batch, rows, targets = make_batch(
@@ -264,20 +242,24 @@ class PPG(Algorithm):
         self.env_runner.set_global_vars(steps)
         return time.perf_counter() - begin
 
-    def _threads(self) -> "LearnerThreads":
-        threads = self.config.learner_threads
-        if threads == "auto":
-            threads = min(self.config.reserved_cpus(), resources.machine_cpus())
-            if not self.config.num_env_runners:
-                threads = max(threads, torch.get_num_threads())
-        return LearnerThreads(threads)
+    def _threads(self) -> LearnerThreads:
+        return LearnerThreads(hardware.learner_threads(self.config))
+
+    def _remote_worker_ids_for_metrics(self) -> Iterator[int]:
+        """Nobody: remote workers send their episodes with the rollouts.
+
+        RLlib would wait for workers that sample beside the auxiliary phase. It takes an empty list
+        for all workers, hence an iterator.
+        """
+        return iter(())
 
     # ---- checkpoints
 
     def __getstate__(self) -> dict[str, Any]:
         """State of the algorithm: RLlib's (weights, counters), and the learner's.
 
-        The frame store is not part of it: after a restore the current phase starts anew.
+        Neither the frame store nor rollouts under way are part of it: after a restore the current
+        phase starts anew.
         """
         state = super().__getstate__()
         state["ppg"] = {
@@ -290,9 +272,12 @@ class PPG(Algorithm):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state of `__getstate__`; the current phase starts anew.
 
+        Rollouts under way are waited for and thrown away: they are of the weights before.
+
         Raises:
             UserError: If it belongs to another network, number of environments or kind of epochs.
         """
+        self._sampler.discard()
         try:
             super().__setstate__(state)
             self._learner.set_state(state["ppg"]["learner"])
@@ -304,21 +289,6 @@ class PPG(Algorithm):
         self._phase_iterations = 0
         self._store.clear()
         self._started = (time.perf_counter(), self._counters[NUM_ENV_STEPS_SAMPLED])
-
-
-class LearnerThreads:
-    """Context in which torch uses the learner's threads; workers idle meanwhile."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._before = threads
-
-    def __enter__(self) -> None:
-        self._before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_num_threads(self._before)
 
 
 def sampling_shares(rollouts: list[Rollout]) -> dict[str, float]:

@@ -68,17 +68,41 @@ def machine_gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+_V2, _V1 = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory")
+_CGROUP_FILES = (
+    (_V2 / "memory.max", _V2 / "memory.current", _V2 / "memory.stat"),
+    (_V1 / "memory.limit_in_bytes", _V1 / "memory.usage_in_bytes", _V1 / "memory.stat"),
+)
+"""A container's limit, its use and its statistics, in both versions of Linux's control groups."""
+
+
 def machine_memory() -> int:
     """Bytes of memory of this machine, or of the container that limits it."""
     total = int(psutil.virtual_memory().total)
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+    for path, _, _ in _CGROUP_FILES:
         try:
-            limit = Path(path).read_text().strip()
+            limit = path.read_text().strip()
         except OSError:
             continue
         if limit.isdigit():
             total = min(total, int(limit))
     return total
+
+
+def free_memory() -> int:
+    """Bytes of memory that this machine, or the container that limits it, has left."""
+    free = int(psutil.virtual_memory().available)
+    for limit, used, cache in _CGROUP_FILES:
+        try:
+            bound, taken = limit.read_text().strip(), int(used.read_text())
+            stat = dict(line.split() for line in cache.read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        # The kernel gives file pages that nobody uses back before it lets a process fail.
+        reclaimable = int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
+        if bound.isdigit():
+            free = min(free, int(bound) - taken + reclaimable)
+    return max(0, free)
 
 
 def choose_env_runners(num_envs: int, cpus: float, *, main_cpus: float, cpus_each: float) -> int:
@@ -176,22 +200,4 @@ def check_divides(name: str, size: int, total: int, what: str) -> None:
     if total % size:
         raise UserError(
             f"{name}={size} does not divide {what} = {total}; use {_choices(total, size)}."
-        )
-
-
-def check_memory(needed: int, limit: int, what: str) -> None:
-    """Refuse a frame store that does not fit in memory.
-
-    Args:
-        needed: Bytes of the frame store.
-        limit: Bytes of memory.
-        what: Where that memory is, for the message.
-
-    Raises:
-        UserError: With both sizes and what to make smaller.
-    """
-    if needed > limit:
-        raise UserError(
-            f"The frame store needs {needed / 1e9:.1f} GB, but {what} has {limit / 1e9:.1f} GB of "
-            "memory; lower num_envs, rollout_fragment_length or n_pi, or use a larger machine."
         )

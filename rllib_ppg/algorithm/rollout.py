@@ -25,7 +25,9 @@ from rllib_ppg.algorithm.actions import start
 from rllib_ppg.algorithm.episodes import EpisodeTracker
 from rllib_ppg.algorithm.model import observation_layout
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
-from rllib_ppg.envs.arrays import ArrayEnv, GymnasiumArrayEnv, Transition
+from rllib_ppg.core.segments import frame_shape
+from rllib_ppg.envs.arrays import ArrayEnv, GymnasiumArrayEnv, Transition, frame_stack_of
+from rllib_ppg.envs.frame_stack import newest_frame, older_frames
 
 EPISODE_STARTS = "episode_starts"
 
@@ -35,24 +37,29 @@ class Rollout:
     """T steps of a worker's N environments.
 
     Attributes:
-        batch: N x T rows, environment-major: `obs`, `actions` (the policy's, not unsquashed),
-            `action_logp`, `action_dist_inputs`, raw `rewards`, `terminateds`, `truncateds`,
-            `episode_starts`, and `vf_preds` where the policy network gives values for free.
+        batch: N x T rows, environment-major: `obs` (the newest frame only, where the environment
+            stacks k), `actions` (the policy's, not unsquashed), `action_logp`,
+            `action_dist_inputs`, raw `rewards`, `terminateds`, `truncateds`, `episode_starts`, and
+            `vf_preds` where the policy network gives values for free.
         num_envs: N.
-        final_obs: Observation after the last step (N, ...).
+        history: The k - 1 older frames of the first observation, oldest first (N, k - 1, ...).
+        final_obs: Observation after the last step, with all its frames (N, ...).
         truncated_rows: Rows whose episode was cut by a time limit (K,).
-        truncated_obs: The true last observation of those episodes (K, ...).
+        truncated_obs: The true last observation of those episodes, with all its frames (K, ...).
         worker_index: RLlib's index of the worker; 0 is the local one.
         seconds: Time spent in `env` and `network` calls, and in `total`.
+        episodes: Episodes that ended, where they travel with the rollout.
     """
 
     batch: SampleBatch
     num_envs: int
+    history: np.ndarray
     final_obs: np.ndarray
     truncated_rows: np.ndarray
     truncated_obs: np.ndarray
     worker_index: int
     seconds: dict[str, float] = field(default_factory=dict)
+    episodes: list[RolloutMetrics] = field(default_factory=list)
 
 
 class PPGRolloutWorker(RolloutWorker):
@@ -60,6 +67,9 @@ class PPGRolloutWorker(RolloutWorker):
 
     The arrays of a returned `Rollout` are used again by the next `sample()`: a remote worker's
     reply is serialised before that, and the learner copies what it keeps.
+
+    Attributes:
+        has_weights: Whether it was given the learner's weights since it was started.
     """
 
     def __init__(self, *, env_creator: Callable[[EnvContext], Any], config: Any, **kwargs: Any):
@@ -68,6 +78,8 @@ class PPGRolloutWorker(RolloutWorker):
         self._array_env: ArrayEnv | None = None
         self._columns: dict[str, np.ndarray] = {}
         self._tracker: EpisodeTracker | None = None
+        self._delivered: list[RolloutMetrics] = []
+        self.has_weights = False
         self._generator = torch.Generator()
         seed = self.seed if self.seed is not None else secrets.randbits(63)
         self._generator.manual_seed(seed)
@@ -78,6 +90,11 @@ class PPGRolloutWorker(RolloutWorker):
         if self._array_env is None:
             self._array_env = as_array_env(self.env, self.async_env)
         return self._array_env
+
+    @property
+    def frame_stack(self) -> int:
+        """Frames that an observation of the worker's environments stacks, k."""
+        return frame_stack_of(self.array_env)
 
     def sample(self, **kwargs: Any) -> Rollout:
         """Step every environment T times with the current policy."""
@@ -93,7 +110,22 @@ class PPGRolloutWorker(RolloutWorker):
 
     def get_metrics(self) -> list[RolloutMetrics]:
         """Raw returns and lengths of the episodes that ended since the last call."""
-        return self._tracker.pop_finished() if self._tracker else []
+        delivered, self._delivered = self._delivered, []
+        return delivered + (self._tracker.pop_finished() if self._tracker else [])
+
+    def set_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Take the learner's weights, as RLlib's worker does."""
+        super().set_weights(*args, **kwargs)
+        self.has_weights = True
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take the local worker's state, as RLlib's worker does; the weights are part of it."""
+        super().set_state(state)
+        self.has_weights = True
+
+    def deliver(self, episodes: list[RolloutMetrics]) -> None:
+        """Take episodes of other workers, which the next `get_metrics` reports."""
+        self._delivered += episodes
 
     def _begin(self, policy: PPGTorchPolicy) -> tuple[np.ndarray, np.ndarray]:
         """First observations and their episode-start flags; resets on first use."""
@@ -111,8 +143,9 @@ class PPGRolloutWorker(RolloutWorker):
         spec = policy.action_spec
         action_dtype = np.float32 if spec.kind == "gaussian" else np.int64
         obs_shape, obs_dtype = observation_layout(env.observation_space)
+        frame = frame_shape(obs_shape, self.frame_stack)
         self._columns = {
-            SampleBatch.OBS: np.empty((*shape, *obs_shape), obs_dtype),
+            SampleBatch.OBS: np.empty((*shape, *frame), obs_dtype),
             SampleBatch.ACTIONS: np.empty((*shape, *spec.shape), action_dtype),
             SampleBatch.ACTION_LOGP: np.empty(shape, np.float32),
             SampleBatch.ACTION_DIST_INPUTS: np.empty((*shape, spec.num_inputs), np.float32),
@@ -135,12 +168,14 @@ class _Recorder:
         self.env = worker.array_env
         self.obs, self.firsts = worker._begin(self.policy)
         self.columns = worker._columns
+        self.frame_stack = worker.frame_stack
+        self.history = older_frames(self.obs, self.frame_stack)
         self.seconds = {"env": 0.0, "network": 0.0}
         self.truncated: list[tuple[int, np.ndarray]] = []
 
     def step(self, t: int) -> None:
         columns = self.columns
-        columns[SampleBatch.OBS][:, t] = self.obs
+        columns[SampleBatch.OBS][:, t] = newest_frame(self.obs, self.frame_stack)
         columns[EPISODE_STARTS][:, t] = self.firsts
         begin = time.perf_counter()
         actions = self._act(t)
@@ -186,14 +221,15 @@ class _Recorder:
         rows = {
             name: column.reshape(-1, *column.shape[2:]) for name, column in self.columns.items()
         }
-        obs = self.columns[SampleBatch.OBS]
+        obs = worker._obs
         cut = [o for _, o in self.truncated]
         return Rollout(
             batch=SampleBatch(rows),
             num_envs=len(obs),
-            final_obs=worker._obs,
+            history=self.history,
+            final_obs=obs,
             truncated_rows=np.array([row for row, _ in self.truncated], np.int64),
-            truncated_obs=np.stack(cut) if cut else np.empty((0, *obs.shape[2:]), obs.dtype),
+            truncated_obs=np.stack(cut) if cut else np.empty((0, *obs.shape[1:]), obs.dtype),
             worker_index=worker.worker_index,
             seconds=self.seconds,
         )

@@ -19,6 +19,7 @@ from pydantic import (
     ValidationError,
 )
 
+from rllib_ppg.core.precision import Precision
 from rllib_ppg.errors import UserError
 
 
@@ -55,6 +56,16 @@ def parse_integer(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
 Integer = Annotated[int, BeforeValidator(parse_integer)]
+
+
+def check_gpus(gpus: float) -> float | int:
+    """Refuse a count of GPUs that is neither whole nor a share of one."""
+    if gpus > 1 and not float(gpus).is_integer():
+        raise ValueError("must be a whole number, or a share of one GPU below 1")
+    return int(gpus) if gpus >= 1 else gpus
+
+
+Gpus = Annotated[Number, Field(ge=0, le=1024), AfterValidator(check_gpus)]
 
 
 def check_pairs(schedule: Any) -> Any:
@@ -109,8 +120,10 @@ class PPGSettings(BaseModel):
     train_batch_size: Annotated[Integer, Field(ge=1)] | None = Field(
         None, description="Always N x T; another value is refused."
     )
-    num_gpus: Annotated[Number, Field(ge=0, le=1)] | Auto = Field(
-        0, description="GPUs of the learner, 0 to 1. auto: 1 where the machine or cluster has one."
+    num_gpus: Gpus | Auto = Field(
+        0,
+        description="GPUs of the learner: a share of one (0.5), or a whole number of one "
+        "machine's, which divide every minibatch. auto: 1 where the machine or cluster has one.",
     )
     seed: Annotated[Integer, Field(ge=0, le=2**31 - 1)] | None = Field(
         None, description="Seed of all random generators and of the levels played."
@@ -212,12 +225,33 @@ class PPGSettings(BaseModel):
     micro_batch_size: Annotated[Integer, Field(ge=1)] | Auto = Field(
         "auto",
         description="Rows per forward and backward pass; gradients accumulate to the same "
-        "update. auto: 128 for images on a CPU, 4096 on a GPU, whole minibatches for vectors.",
+        "update. auto: 64 for images on a CPU, 4096 on a GPU, whole minibatches for vectors.",
     )
     learner_threads: Annotated[Integer, Field(ge=1, le=1024)] | Auto = Field(
         "auto",
         description="CPU threads of the learner. auto: the CPUs that the run reserved, for "
-        "workers idle while the learner works.",
+        "workers idle while the learner works. With images each thread has its own rows of a "
+        "minibatch. Changes rounding only.",
+    )
+    policy_precision: Precision = Field(
+        "float32",
+        description="Number format of the network's passes in the policy phase: float32, "
+        "bfloat16 or float16 (slow on a CPU). Losses, weights and optimisers stay float32.",
+    )
+    aux_precision: Precision = Field(
+        "float32", description="The same in the auxiliary phase; its KL term is float32 too."
+    )
+    store_device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="Where the frame store stands. auto: on the learner's GPUs (a copy on each) "
+        "where it fits beside the training, else in host memory that a GPU copies from (cpu).",
+    )
+    overlap_aux: StrictBool = Field(
+        False,
+        description="Remote workers collect the first iteration of a phase while the auxiliary "
+        "phase before it runs, with the weights from before it: that iteration is off-policy by "
+        "one auxiliary phase. Hides one rollout of n_pi; on a CPU learner and workers then share "
+        "cores. false: exact PPG.",
     )
 
 

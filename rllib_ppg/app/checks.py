@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_ppg._ray_compat import RLLIB_ALGORITHMS
-from rllib_ppg.algorithm import resources
+from rllib_ppg.algorithm import memory, resources
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.model import MODELS, observation_layout
 from rllib_ppg.algorithm.registration import register
@@ -94,28 +94,45 @@ def check_ppg(variant: dict[str, Any]) -> PPGConfig:
 
 def store_bytes(config: PPGConfig) -> int:
     """Bytes of the frame store of a checked configuration."""
-    return config.store_bytes(*observation_layout(observation_space(config)))
+    space, frame_stack = _observations(config)
+    return config.store_bytes(*observation_layout(space), frame_stack)
+
+
+def memory_needs(config: PPGConfig) -> dict[str, int]:
+    """Bytes of this machine's memory that a checked configuration needs, by part.
+
+    A store that may stand on a GPU is left out: its trial decides that, and checks it again.
+    """
+    space, frame_stack = _observations(config)
+    on_gpu = config.num_gpus and not config._fake_gpus and config.store_device != "cpu"
+    return memory.memory_needs(
+        config, *observation_layout(space), frame_stack=frame_stack, store_on_host=not on_gpu
+    )
 
 
 def check_memory(checked: Checked) -> None:
-    """Refuse a frame store that is larger than this machine's memory.
+    """Refuse a run that needs more memory than this machine has free.
 
     Raises:
-        UserError: With both sizes.
+        UserError: With all sizes.
     """
     for config in checked.configs:
-        limit = resources.machine_memory()
         try:
-            resources.check_memory(store_bytes(config), limit, "this machine")
+            memory.check_memory(memory_needs(config), resources.free_memory(), "this machine")
         except UserError as error:
             message = checked.experiment.source.message(("config",), str(error))
             raise UserError(message) from None
 
 
 def observation_space(config: PPGConfig) -> Any:
-    """Observation space of a configuration's environment; made once for equal settings."""
+    """Observation space of a configuration's environment."""
+    return _observations(config)[0]
+
+
+def _observations(config: PPGConfig) -> tuple[Any, int]:
+    """Observation space and frames of one observation; found once for equal settings."""
     text = json.dumps(config.env_config, sort_keys=True, default=repr)
-    return _cached_space(config.env, text, _Hidden(dict(config.env_config)))
+    return _cached_observations(config.env, text, _Hidden(dict(config.env_config)))
 
 
 class _Hidden:
@@ -132,8 +149,8 @@ class _Hidden:
 
 
 @cache
-def _cached_space(name: Any, _text: str, env_config: _Hidden) -> Any:
-    return environments.observation_space(name, env_config.value)
+def _cached_observations(name: Any, _text: str, env_config: _Hidden) -> tuple[Any, int]:
+    return environments.observations(name, env_config.value)
 
 
 def _check_model_name(config: PPGConfig) -> None:
@@ -241,4 +258,13 @@ def _paths(word: KeyPath, config: dict[str, Any]) -> Iterator[KeyPath]:
             yield ("config", *path)
 
 
-__all__ = ["Checked", "axes", "check", "check_memory", "check_ppg", "located", "store_bytes"]
+__all__ = [
+    "Checked",
+    "axes",
+    "check",
+    "check_memory",
+    "check_ppg",
+    "located",
+    "memory_needs",
+    "store_bytes",
+]

@@ -4,17 +4,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import psutil
-
 from rllib_ppg.algorithm import resources
 from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.hardware import reserved_threads
+from rllib_ppg.algorithm.memory import check_memory, gigabytes
 from rllib_ppg.algorithm.model import MODELS, default_model, is_image, parse_model_settings
 from rllib_ppg.algorithm.settings import DEFAULTS
 from rllib_ppg.app import cluster
-from rllib_ppg.app.checks import observation_space, store_bytes
+from rllib_ppg.app.checks import memory_needs, observation_space, store_bytes
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.measure import Speeds, learner_threads, measure
+from rllib_ppg.app.measure import Speeds, measure
 from rllib_ppg.app.plan import Plan, make_plan
 from rllib_ppg.app.progress import show_time
 from rllib_ppg.app.resolve import DERIVED
@@ -134,7 +134,7 @@ def _resources(config: PPGConfig, settings: cluster.RaySettings) -> Iterator[str
     each = f"{config.num_envs_per_env_runner} environments"
     place = "this machine" if settings.address is None else f"cluster, {len(there)} node(s)"
     yield "Resources"
-    threads = learner_threads(config)
+    threads = reserved_threads(config)
     main = f"{config.num_cpus_for_main_process:g} CPU, {config.num_gpus:g} GPU"
     yield _field("learner", f"{main}, {threads} thread{'s' if threads > 1 else ''}")
     yield _field(
@@ -220,15 +220,20 @@ def _budget(config: PPGConfig, stop: Mapping[str, float]) -> Iterator[str]:
 
 
 def _memory(config: PPGConfig, settings: cluster.RaySettings) -> Iterator[str]:
-    needed, total = store_bytes(config), resources.machine_memory()
-    free = psutil.virtual_memory().available
+    needs, free = memory_needs(config), resources.free_memory()
     yield "Memory"
+    if "frame store" not in needs:
+        store = gigabytes(store_bytes(config))
+        yield _field("frame store", f"{store} on each GPU where it fits, else in host memory")
+    for part, size in needs.items():
+        yield _field(part, gigabytes(size))
+    total = resources.machine_memory()
     yield _field(
-        "frame store",
-        f"{needed / 1e9:.2f} GB of {total / 1e9:.1f} GB (free now: {free / 1e9:.1f} GB)",
+        "in all",
+        f"{gigabytes(sum(needs.values()))} of {gigabytes(total)} (free now: {gigabytes(free)})",
     )
     try:
-        resources.check_memory(needed, total, "this machine")
+        check_memory(needs, free, "this machine")
     except UserError as error:
         yield f"  WARNING: it does not fit, so training would be refused here. {error}"
     yield ""

@@ -11,7 +11,7 @@ import numpy as np
 from rllib_ppg._ray_compat import EnvContext
 from rllib_ppg.algorithm.environment import check_environment
 from rllib_ppg.app.names import did_you_mean
-from rllib_ppg.envs.arrays import ArrayEnv, GymnasiumArrayEnv
+from rllib_ppg.envs.arrays import ArrayEnv, GymnasiumArrayEnv, frame_stack_of
 from rllib_ppg.envs.procgen import ProcgenVectorEnv, derive_rand_seed, parse_options
 from rllib_ppg.errors import UserError
 
@@ -87,8 +87,8 @@ def _imported(path: str) -> Creator:
     return lambda context: found(**context)
 
 
-def observation_space(name: Any, env_config: Mapping[str, Any]) -> gym.Space[Any]:
-    """Observation space of an environment in which PPG can learn.
+def observations(name: Any, env_config: Mapping[str, Any]) -> tuple[gym.Space[Any], int]:
+    """Observation space of an environment in which PPG can learn, and the frames of one.
 
     Anything but Procgen is made for it, once, and closed.
 
@@ -96,13 +96,15 @@ def observation_space(name: Any, env_config: Mapping[str, Any]) -> gym.Space[Any
         UserError: If it cannot be made (with the environment's own error), or PPG cannot use it.
     """
     if name == "procgen":
-        shape = (64, 64, 3 * parse_options(env_config).frame_stack)
-        return gym.spaces.Box(0, 255, shape, np.uint8)
-    env = _make(find_creator(name), name, EnvContext(deepcopy(dict(env_config)), worker_index=0))
+        frame_stack = parse_options(env_config).frame_stack
+        return gym.spaces.Box(0, 255, (64, 64, 3 * frame_stack), np.uint8), frame_stack
+    context = EnvContext(deepcopy(dict(env_config)), worker_index=0)
+    context.num_envs = 1
+    env = _make(find_creator(name), name, context)
     try:
         check_environment(env)
         space: gym.Space[Any] = env.observation_space
-        return space
+        return space, frame_stack_of(env)
     finally:
         env.close()
 

@@ -2,16 +2,16 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.hardware import LearnerThreads, make_learner, reserved_threads
 from rllib_ppg.algorithm.model import is_image
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
-from rllib_ppg.algorithm.ppg import LearnerThreads
-from rllib_ppg.algorithm.resources import machine_cpus
+from rllib_ppg.algorithm.resources import machine_cpus, machine_gpus
 from rllib_ppg.app.environments import make_array_env
 from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
 from rllib_ppg.core.segments import SegmentStore
@@ -60,21 +60,14 @@ def measure(config: PPGConfig) -> Speeds:
     env = make_array_env(config.env, config.env_config, config.num_envs_per_env_runner, seed=0)
     try:
         policy = _policy(config, env)
-        threads = 1 if config.num_env_runners else learner_threads(config)
+        threads = 1 if config.num_env_runners else reserved_threads(config)
         with LearnerThreads(threads):
             sample = _sampling(policy, env)
         frames = np.array(env.observe())
     finally:
         env.close()
-    with LearnerThreads(learner_threads(config)):
+    with LearnerThreads(reserved_threads(config)):
         return _learning(config, policy, frames, sample)
-
-
-def learner_threads(config: PPGConfig) -> int:
-    """CPU threads that the learner will use."""
-    if config.learner_threads != "auto":
-        return int(config.learner_threads)
-    return min(config.reserved_cpus(), machine_cpus())
 
 
 def seconds_per_row(turn: Callable[[], int]) -> float:
@@ -110,23 +103,19 @@ def _sampling(policy: PPGTorchPolicy, env: ArrayEnv) -> float:
 def _learning(
     config: PPGConfig, policy: PPGTorchPolicy, frames: np.ndarray, sample: float
 ) -> Speeds:
-    gpu = bool(config.num_gpus) and torch.cuda.is_available()
-    micro = config.rows_per_pass(images=is_image(policy.observation_space), gpu=gpu)
-    learner = PhasicLearner(
-        policy.network,
-        policy.action_spec,
-        replace(config.policy_phase_settings(), nminibatch=1, minibatch_unit="segment"),
-        replace(config.aux_phase_settings(), aux_mbsize=1, minibatch_unit="segment"),
-        device="cuda" if gpu else "cpu",
-        micro_batch_size=micro,
-        generator=np.random.default_rng(0),
-    )
-    most = micro or 4096
+    gpu = bool(config.num_gpus) and machine_gpus() > 0
+    one = config.copy(copy_frozen=False)  # one minibatch of one segment
+    one.nminibatch, one.aux_mbsize, one.minibatch_unit = 1, 1, "segment"
+    space = policy.observation_space
+    learner = make_learner(one, policy, space, torch.device("cuda" if gpu else "cpu"))
+    micro = config.rows_per_pass(images=is_image(space), gpu=gpu)
+    most = (micro or 4096) * (1 if gpu else reserved_threads(config))
     rows = config.num_envs * config.rollout_fragment_length // config.nminibatch
-    batch = _batch(policy, frames, max(1, min(most, rows)))
+    obs = np.resize(frames, (max(1, min(most, rows)), *frames.shape[1:]))
+    batch = _batch(policy, obs)
     dual = policy.network.separate_value_encoder
-    value = seconds_per_row(lambda: len(learner.values(batch.obs[0]))) if dual else 0.0
-    phase = seconds_per_row(lambda: batch.obs.shape[1] if learner.policy_phase(batch) else 1)
+    value = seconds_per_row(lambda: len(learner.values(obs))) if dual else 0.0
+    phase = seconds_per_row(lambda: len(obs) if learner.policy_phase(batch) else 1)
     record, aux = 0.0, 0.0
     if config.n_aux_epochs:
         rows = config.aux_mbsize * config.rollout_fragment_length
@@ -135,17 +124,18 @@ def _learning(
     return Speeds(sample, value, phase, record, aux, count)
 
 
-def _batch(policy: PPGTorchPolicy, frames: np.ndarray, rows: int) -> PolicyBatch:
-    """One segment of `rows` steps, with actions of the policy."""
-    obs = np.resize(frames, (1, rows, *frames.shape[1:]))
+def _batch(policy: PPGTorchPolicy, obs: np.ndarray) -> PolicyBatch:
+    """One segment of these observations (rows, ...), with actions of the policy."""
+    rows = len(obs)
     with torch.no_grad():
-        logits, _ = policy.network.policy(torch.from_numpy(obs[0, :1]))
+        device = next(policy.network.parameters()).device
+        logits, _ = policy.network.policy(torch.from_numpy(obs[:1]).to(device))
     spec = policy.action_spec
     dist = spec.distribution(logits.float().cpu().repeat(rows, 1))
     actions = dist.sample()
     zeros = np.zeros((1, rows), np.float32)
     return PolicyBatch(
-        obs=obs,
+        obs=obs[None],
         actions=actions.numpy()[None],
         logp=dist.logp(actions).numpy()[None],
         advantages=np.linspace(-1, 1, rows, dtype=np.float32)[None],

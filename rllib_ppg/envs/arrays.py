@@ -38,6 +38,11 @@ class ArrayEnv(Protocol):
     The arrays that `reset`, `observe` and `step` return may be reused by the next call: who
     wants to keep one copies it.
 
+    It may have an attribute `frame_stack`, the number k of frames that an observation stacks on its
+    last axis, the newest last; without one k is 1. It promises that an observation is the one
+    before it with the oldest frame dropped and a new one added, or, where an episode begins, k
+    times the first frame. Then each frame is sent and stored once.
+
     Attributes:
         num_envs: N.
         observation_space: The space of one environment's observations.
@@ -71,6 +76,24 @@ class ArrayEnv(Protocol):
 
     def close(self) -> None:
         """Free what the environments hold."""
+
+
+def frame_stack_of(env: Any) -> int:
+    """Return the frames k of one observation, 1 for anything but an `ArrayEnv` that says so.
+
+    Raises:
+        UserError: It does not divide the observations' last axis.
+    """
+    if not isinstance(env, ArrayEnv):
+        return 1
+    num_frames = getattr(env, "frame_stack", 1)
+    shape = env.observation_space.shape or (1,)
+    if num_frames < 1 or shape[-1] % num_frames:
+        raise UserError(
+            f"{type(env).__name__}.frame_stack={num_frames} does not divide the last axis of its "
+            f"observations {shape}; leave it out, or stack that many frames there."
+        )
+    return int(num_frames)
 
 
 def _array_space(space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:

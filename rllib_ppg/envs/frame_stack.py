@@ -5,6 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 
+def newest_frame(stacked: np.ndarray, num_frames: int) -> np.ndarray:
+    """Return the newest of the k frames that are stacked on the last axis, not a copy."""
+    if num_frames == 1:
+        return stacked
+    return stacked[..., stacked.shape[-1] - stacked.shape[-1] // num_frames :]
+
+
+def older_frames(stacked: np.ndarray, num_frames: int) -> np.ndarray:
+    """Copy the frames before the newest one, oldest first.
+
+    Args:
+        stacked: Observations (N, ..., k * C).
+        num_frames: k.
+
+    Returns:
+        The frames (N, k - 1, ..., C); with k = 1 none, (N, 0, ...).
+    """
+    if num_frames == 1:
+        return np.empty((len(stacked), 0, *stacked.shape[1:]), stacked.dtype)
+    channels = stacked.shape[-1] // num_frames
+    frames = stacked.reshape(*stacked.shape[:-1], num_frames, channels)
+    return np.ascontiguousarray(np.moveaxis(frames, -2, 1)[:, :-1])
+
+
 class FrameStack:
     """Keep the last k frames of N games, oldest first, none from before an episode's start.
 

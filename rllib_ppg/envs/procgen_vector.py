@@ -71,6 +71,11 @@ class ProcgenVectorEnv(VectorEnv):
             num_envs=num_envs,
         )
 
+    @property
+    def frame_stack(self) -> int:
+        """Frames of one observation, k."""
+        return self.options.frame_stack
+
     def reset(self) -> np.ndarray:
         """Begin an episode in every game.
 

@@ -1,0 +1,257 @@
+"""Rollouts of remote workers: asked for, collected, late, lost, and beside the auxiliary phase."""
+
+import copy
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+from ray.exceptions import RayError
+from toy_envs import CodedEnv, FailingEnv, GatedEnv
+
+from rllib_ppg import PPG, PPGConfig
+from rllib_ppg._ray_compat import SampleBatch
+from rllib_ppg.algorithm.rollout import Rollout
+
+STEPS = 6
+SIZES = {
+    "num_envs": 4, "num_env_runners": 2, "num_cpus_per_env_runner": 0.25, "n_pi": 1,
+    "rollout_fragment_length": STEPS,
+    "n_aux_epochs": 2, "nminibatch": 1, "aux_mbsize": 2, "seed": 3, "lr": 0.05, "aux_lr": 0.05,
+    "model": {"custom_model_config": {"hiddens": [8], "normed_init": False}},
+}  # fmt: skip
+
+
+def build(env: Any = CodedEnv, env_config: Any = None, **changes: Any) -> PPG:
+    config = PPGConfig().environment(env, env_config=env_config or {"length": 4})
+    return config.update_from_dict({**SIZES, **changes}).build_algo()
+
+
+@pytest.fixture
+def started(ray_local):
+    """Builds algorithms, and stops them after the test."""
+    made: list[PPG] = []
+
+    def start(*args: Any, **changes: Any) -> PPG:
+        made.append(build(*args, **changes))
+        return made[-1]
+
+    yield start
+    for algorithm in made:
+        algorithm.stop()
+
+
+@pytest.fixture(scope="module")
+def plain(ray_local) -> Iterator[PPG]:
+    algorithm = build()
+    yield algorithm
+    algorithm.stop()
+
+
+@pytest.fixture(scope="module")
+def overlapping(ray_local) -> Iterator[PPG]:
+    algorithm = build(overlap_aux=True)
+    yield algorithm
+    algorithm.stop()
+
+
+def logits(algorithm: PPG, rollout: Rollout) -> np.ndarray:
+    """What the learner's current weights say to a rollout's observations."""
+    with torch.no_grad():
+        obs = torch.from_numpy(np.array(rollout.batch[SampleBatch.OBS]))
+        return algorithm.get_policy().network.policy(obs)[0].numpy()
+
+
+def acting_logits(rollout: Rollout) -> np.ndarray:
+    return np.asarray(rollout.batch[SampleBatch.ACTION_DIST_INPUTS])
+
+
+def first_steps(rollouts: list[Rollout]) -> dict[int, int]:
+    """The step of its episode at which each worker's first environment began."""
+    return {r.worker_index: int(r.batch[SampleBatch.OBS][0][2]) for r in rollouts}
+
+
+# ---- collecting
+
+
+def test_every_worker_gives_one_rollout_in_the_order_of_the_workers(plain):
+    sampler = plain._sampler
+    assert not sampler.pending
+    sampler.begin()
+    assert sampler.pending
+    rollouts = sampler.collect()
+    assert [rollout.worker_index for rollout in rollouts] == [1, 2] and not sampler.pending
+    assert [rollout.batch[SampleBatch.OBS][0][0] for rollout in rollouts] == [10, 20]
+
+
+def test_a_second_begin_asks_nobody_twice(plain):
+    sampler = plain._sampler
+    begin = first_steps(sampler.collect())
+    sampler.begin()
+    sampler.begin()
+    # Had a worker been asked twice, it would have gone on by two rollouts.
+    for number in (1, 2):
+        expected = {worker: (step + number * STEPS) % 4 for worker, step in begin.items()}
+        assert first_steps(sampler.collect()) == expected
+
+
+def test_episodes_of_remote_workers_are_reported_once_each(started):
+    algorithm = started(n_aux_epochs=0)
+    results = [algorithm.train() for _ in range(3)]
+    # Environments of 4 and 5 steps on each of two workers.
+    made = [2 * (6 * (i + 1) // 4 - 6 * i // 4 + 6 * (i + 1) // 5 - 6 * i // 5) for i in range(3)]
+    assert [result["env_runners"]["episodes_this_iter"] for result in results] == made
+    assert results[-1]["env_runners"]["episode_len_mean"] == pytest.approx(
+        (2 * 4 * 4 + 2 * 3 * 5) / sum(made)
+    )
+
+
+def test_a_late_reply_is_thrown_away_and_its_worker_waits_to_be_asked_again(started, tmp_path):
+    gate = tmp_path / "gate"
+    env_config = {"gate": str(gate), "gated": 2, "length": 50}
+    sampler = started(GatedEnv, env_config, sample_timeout_s=2.0)._sampler
+    assert first_steps(sampler.collect()) == {1: 0, 2: 0}
+    gate.touch()
+    assert first_steps(sampler.collect()) == {1: STEPS}
+    assert first_steps(sampler.collect()) == {1: 2 * STEPS}
+    gate.unlink()
+    limit, rollouts = time.monotonic() + 60, sampler.collect()
+    while len(rollouts) < 2 and time.monotonic() < limit:
+        rollouts = sampler.collect()
+    # It made one rollout behind the gate, which nobody saw, and none beside it.
+    assert first_steps(rollouts)[2] == 2 * STEPS
+
+
+# ---- faults
+
+
+def test_a_worker_whose_environment_raises_is_left_out_until_it_is_back(started, tmp_path):
+    fault = tmp_path / "fault"
+    algorithm = started(FailingEnv, {"fault": str(fault)}, n_aux_epochs=0)
+    fault.touch()
+    assert [rollout.worker_index for rollout in algorithm._sampler.collect()] == [1]
+    fault.unlink()
+    limit, rollouts = time.monotonic() + 100, []
+    while len(rollouts) < 2 and time.monotonic() < limit:
+        algorithm.restore_env_runners(algorithm.env_runner_group)
+        rollouts = algorithm._sampler.collect()
+    assert [rollout.worker_index for rollout in rollouts] == [1, 2]
+    for rollout in rollouts:
+        expected = logits(algorithm, rollout)
+        np.testing.assert_allclose(acting_logits(rollout), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_failure_ends_the_run_where_the_user_wants_that(started, tmp_path):
+    fault = tmp_path / "fault"
+    fault.touch()
+    algorithm = started(FailingEnv, {"fault": str(fault)}, restart_failed_env_runners=False)
+    with pytest.raises(RayError):
+        algorithm._sampler.collect()
+
+
+def test_a_worker_without_the_learners_weights_gives_no_rollout(plain):
+    algorithm = plain
+
+    def forget(worker: Any) -> None:
+        worker.has_weights = worker.worker_index != 1
+
+    algorithm.env_runner_group.foreach_env_runner(forget, local_env_runner=False)
+    assert [rollout.worker_index for rollout in algorithm._sampler.collect()] == [2]
+    algorithm.restore_env_runners(algorithm.env_runner_group)
+    assert [rollout.worker_index for rollout in algorithm._sampler.collect()] == [1, 2]
+
+
+# ---- beside the auxiliary phase
+
+
+def train_one_phase(algorithm: PPG) -> tuple[dict, dict]:
+    """Copies of the weights before and after a whole auxiliary phase."""
+    algorithm.train()
+    before = copy.deepcopy(algorithm.get_policy().get_weights())
+    while algorithm._aux_phase is not None:
+        algorithm.train()
+    return before, copy.deepcopy(algorithm.get_policy().get_weights())
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_the_rollout_after_an_auxiliary_phase_is_made_by_the_weights_that_the_key_says(
+    plain, overlapping, overlap: bool
+):
+    algorithm = overlapping if overlap else plain
+    before, after = train_one_phase(algorithm)
+    assert algorithm._sampler.pending is overlap
+    rollouts = algorithm._sampler.collect()
+    policy = algorithm.get_policy()
+    policy.set_weights(before)
+    old = np.concatenate([logits(algorithm, rollout) for rollout in rollouts])
+    policy.set_weights(after)
+    new = np.concatenate([logits(algorithm, rollout) for rollout in rollouts])
+    acting = np.concatenate([acting_logits(rollout) for rollout in rollouts])
+    assert np.abs(old - new).max() > 0.01
+    np.testing.assert_allclose(acting, old if overlap else new, rtol=1e-4, atol=1e-5)
+    # Either way the iteration after it is by the new weights.
+    algorithm._sync_weights()
+    for rollout in algorithm._sampler.collect():
+        expected = logits(algorithm, rollout)
+        np.testing.assert_allclose(acting_logits(rollout), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_overlapped_steps_are_counted_when_they_are_collected(overlapping):
+    overlapping._sampler.discard()
+    counts = [overlapping.train()["num_env_steps_sampled_this_iter"] for _ in range(8)]
+    assert counts == [24, 0, 0, 0] * 2
+
+
+def test_an_auxiliary_phase_does_not_wait_for_workers_that_sample_beside_it(started, tmp_path):
+    gate = tmp_path / "gate"
+    algorithm = started(
+        GatedEnv, {"gate": str(gate), "gated": 1}, overlap_aux=True,
+        metrics_episode_collection_timeout_s=600.0,
+    )  # fmt: skip
+    algorithm.train()
+    algorithm._sampler.discard()
+    gate.touch()
+    algorithm._sampler.begin()
+    while algorithm._aux_phase is not None:
+        algorithm.train()
+    requests = list(algorithm._sampler._requests)
+    ready, _ = ray.wait(requests, num_returns=len(requests), timeout=0)
+    assert len(ready) < 2, "the phase was over only when the gated worker was"
+    gate.unlink()
+    assert len(algorithm._sampler.collect()) == 2
+
+
+def test_a_checkpoint_may_be_taken_and_restored_while_workers_sample(overlapping, tmp_path):
+    algorithm = overlapping
+    train_one_phase(algorithm)
+    assert algorithm._sampler.pending
+    steps = algorithm._counters["num_env_steps_sampled"]
+    algorithm.save(str(tmp_path))
+    for _ in range(4):
+        algorithm.train()
+    assert algorithm._sampler.pending
+    algorithm.restore(str(tmp_path))
+    assert not algorithm._sampler.pending
+    for rollout in algorithm._sampler.collect():
+        expected = logits(algorithm, rollout)
+        np.testing.assert_allclose(acting_logits(rollout), expected, rtol=1e-4, atol=1e-5)
+    assert algorithm.train()["num_env_steps_sampled_lifetime"] == steps + 24
+
+
+# ---- transfers
+
+
+def test_weights_are_stored_once_for_all_workers(plain, monkeypatch: pytest.MonkeyPatch):
+    algorithm = plain
+    stored: list[Any] = []
+    put = ray.put
+    monkeypatch.setattr(
+        ray, "put", lambda value, **keys: stored.append(value) or put(value, **keys)
+    )
+    algorithm._sync_weights()
+    size = sum(np.asarray(v).nbytes for v in algorithm.get_policy().get_weights().values())
+    assert len(stored) == 1
+    assert sum(np.asarray(v).nbytes for v in stored[0]["default_policy"].values()) == size
