@@ -1,5 +1,5 @@
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,11 +10,13 @@ from rllib_ppg import PPGConfig
 from rllib_ppg.algorithm.settings import (
     DEFAULTS,
     PPGSettings,
+    Precision,
     check_settings,
     interpolate,
     parse_integer,
     parse_number,
 )
+from rllib_ppg.core import precision
 from rllib_ppg.errors import UserError
 
 # ---- numbers
@@ -296,3 +298,7 @@ def test_workers_are_reserved_one_cpu_each():
 def test_the_numbers_of_a_run_are_independent_of_numpys_global_generator(base_weights):
     np.random.seed(12345)
     assert torch.equal(train_two_phases(), base_weights)
+
+
+def test_the_number_formats_are_those_of_the_learner():
+    assert get_args(Precision) == get_args(precision.Precision)

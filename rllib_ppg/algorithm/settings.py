@@ -19,7 +19,6 @@ from pydantic import (
     ValidationError,
 )
 
-from rllib_ppg.core.precision import Precision
 from rllib_ppg.errors import UserError
 
 
@@ -90,6 +89,8 @@ Schedule = Annotated[
     list[tuple[Integer, Number]], BeforeValidator(check_pairs), AfterValidator(check_schedule)
 ]
 Auto = Literal["auto"]
+# As `core.precision.Precision`, which would import torch.
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class PPGSettings(BaseModel):
