@@ -63,8 +63,8 @@ SETTINGS = {
     # out of range, absurd, not divisible, contradicting
     "gamma=1.5": "less than or equal to 1",
     "num_envs=-1": "greater than or equal to 1",
-    "num_envs=60000": "The frame store needs",
-    "n_pi=100000": "The frame store needs",
+    "num_envs=60000": "of memory (frame store",
+    "n_pi=100000": "of memory (frame store",
     "nminibatch=7": "use 1, 2, 4, 8, 16, 32",
     "aux_mbsize=5": "does not divide",
     "train_batch_size=4000": "16384",
