@@ -1,0 +1,106 @@
+"""Core: the augmentation that a setting names, with its options."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from rllib_ppg.core.augment import Augmentation, OneOf, OnePerChunk
+from rllib_ppg.core.image_transforms import (
+    PadAndCrop,
+    RandomChannelDrop,
+    RandomCutout,
+    RandomCutoutColor,
+    RandomFlipLeftRight,
+    RandomFlipUpDown,
+    RandomRotation,
+    RandomTranslate,
+    TiedCutoutColor,
+)
+from rllib_ppg.errors import UserError
+
+AUGMENTATIONS: dict[str, type[Augmentation]] = {
+    "one_of": OneOf,
+    "one_per_chunk": OnePerChunk,
+    "pad_and_crop": PadAndCrop,
+    "random_channel_drop": RandomChannelDrop,
+    "random_cutout": RandomCutout,
+    "random_cutout_color": RandomCutoutColor,
+    "random_flip_left_right": RandomFlipLeftRight,
+    "random_flip_up_down": RandomFlipUpDown,
+    "random_rotation": RandomRotation,
+    "random_translate": RandomTranslate,
+    "tied_cutout_color": TiedCutoutColor,
+}
+
+
+def make_augmentation(setting: str | Mapping[str, Any]) -> Augmentation:
+    """Make the augmentation that a setting describes.
+
+    Args:
+        setting: A name, or a mapping of `type`, which is the name, and options. A name is one of
+            `AUGMENTATIONS`, or the dotted path of an `Augmentation` in an installed package. The
+            option `members` is a list of settings.
+
+    Raises:
+        UserError: If the name or an option is unknown, missing, or has a value that is not allowed.
+    """
+    options = {"type": setting} if isinstance(setting, str) else setting
+    if not isinstance(options, Mapping) or not isinstance(options.get("type"), str):
+        raise UserError(
+            f"augmentation {setting!r} must be a name, or a mapping with the name as `type` and "
+            "its options."
+        )
+    name = options["type"]
+    kind = _find(name)
+    given = {key: value for key, value in options.items() if key != "type"}
+    _check_options(name, kind, given)
+    if "members" in given:
+        given["members"] = _members(name, given["members"])
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise UserError(f"augmentation {name}: {error}") from error
+
+
+def _find(name: str) -> type[Augmentation]:
+    if name in AUGMENTATIONS:
+        return AUGMENTATIONS[name]
+    if "." not in name or not all(part.isidentifier() for part in name.split(".")):
+        near = get_close_matches(name, AUGMENTATIONS, n=1)
+        hint = f'; did you mean "{near[0]}"?' if near else "."
+        raise UserError(
+            f'unknown augmentation "{name}": use {", ".join(AUGMENTATIONS)}, or the dotted path of '
+            f"a class of your own{hint}"
+        )
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f'augmentation "{name}" cannot be imported: {error}; install its package.'
+        ) from error
+    if not (inspect.isclass(found) and issubclass(found, Augmentation)):
+        raise UserError(f'"{name}" is no subclass of rllib_ppg.core.augment.Augmentation.')
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise UserError(f'augmentation "{name}" lacks {missing}; define that in the class.')
+    return found
+
+
+def _check_options(name: str, kind: type[Augmentation], given: Mapping[str, Any]) -> None:
+    signature = inspect.signature(kind)
+    try:
+        signature.bind(**given)
+    except TypeError as error:
+        allowed = ", ".join(signature.parameters) or "none"
+        raise UserError(f"augmentation {name}: {error}; its options: {allowed}.") from error
+
+
+def _members(name: str, settings: object) -> tuple[Augmentation, ...]:
+    if not isinstance(settings, list | tuple):
+        raise UserError(f"augmentation {name}: members={settings!r} must be a list.")
+    return tuple(make_augmentation(member) for member in settings)
