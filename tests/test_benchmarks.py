@@ -23,7 +23,7 @@ from benchmarks.bare import (
     policy_phase_loss,
     random_minibatch,
 )
-from benchmarks.phases import filled_store, make_learner, our_steps, policy_batch
+from benchmarks.phases import filled_store, make_learner, our_steps, policy_batch, recorded
 from benchmarks.rollouts import config as rollout_config
 from benchmarks.work import SMALL, Network, procgen_arguments
 from rllib_ppg._ray_compat import SampleBatch
@@ -71,8 +71,7 @@ def test_all_three_loops_compute_the_same_gradient(rows, arch, phase):
     if phase == "policy":
         learner.policy_phase(policy_batch(rows, SEGMENTS))
     else:
-        old = rows.old_logits.numpy().reshape(SEGMENTS, STEPS, -1)
-        learner.begin_aux_phase(filled_store(rows, SEGMENTS), old).run()
+        learner.begin_aux_phase(filled_store(rows, SEGMENTS), recorded(rows)).run()
     moments = learner.get_state()["optimizers"]["joint" if phase == "policy" else "aux"]
     # Adam's first moment after one step is a tenth of the gradient.
     assert_close({name: 10 * entry["exp_avg"] for name, entry in moments.items()}, expected)
@@ -361,3 +360,11 @@ def test_each_option_makes_the_estimate_faster():
     for setting in settings:
         speeds = [estimate.budget(setting, estimate.V100, options).steps_per_s for options in chain]
         assert all(slow < fast for slow, fast in pairwise(speeds))
+
+
+def test_the_estimates_in_the_documentation_are_those_of_the_code():
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    for name, text in estimate.tables().items():
+        assert f"<!-- {name} -->\n{text}\n<!-- end of {name} -->" in page, (
+            "run python -m benchmarks.estimate --markdown docs/performance.md"
+        )

@@ -376,3 +376,21 @@ def test_an_environment_class_is_taken_as_it_is():
     made = PPGConfig().environment(CodedEnv, env_config={"length": 3})
     made.validate()
     assert made.env is CodedEnv
+
+
+def test_more_gpus_than_rows_of_a_minibatch_are_refused():
+    sizes = {"num_envs": 8, "rollout_fragment_length": 4, "nminibatch": 2, "aux_mbsize": 2}
+    config = PPGConfig().environment("CartPole-v1").update_from_dict({**sizes, "num_gpus": 8})
+    config.validate()
+    config.num_gpus = 9
+    with pytest.raises(UserError, match=r"num_gpus=9 is more than the 8 rows.*use at most 8"):
+        config.validate()
+
+
+def test_keys_that_would_have_no_effect_are_refused():
+    alone = PPGConfig().environment("CartPole-v1").training(store_device="cuda")
+    with pytest.raises(UserError, match="store_device='cuda' needs a learner on a GPU"):
+        alone.validate()
+    ppo = PPGConfig().environment("CartPole-v1").training(n_aux_epochs=0, overlap_aux=True)
+    with pytest.raises(UserError, match="overlap_aux=True has nothing to overlap with"):
+        ppo.env_runners(num_env_runners=1).validate()

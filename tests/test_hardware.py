@@ -169,6 +169,13 @@ def test_compiled_passes_make_the_same_update(ray_local, fresh_compiler, monkeyp
     assert len(algorithm._learner._updater.replicas) == 1
 
 
+@pytest.mark.slow
+def test_torchs_own_compiler_trains_on_images(ray_local, fresh_compiler):
+    plain = train_one_phase(build("procgen", learner_threads=1))
+    compiled = train_one_phase(build("procgen", torch_compile_learner=True))
+    assert close(compiled, plain)
+
+
 def test_an_unknown_backend_is_refused_at_the_start(ray_local, fresh_compiler):
     with pytest.raises(UserError, match=r"backend 'nonsense' does not work here"):
         build(torch_compile_learner=True, torch_compile_learner_dynamo_backend="nonsense")

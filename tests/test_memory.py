@@ -62,6 +62,6 @@ def test_what_does_not_fit_is_refused_with_every_part_and_what_to_lower():
         check_memory(needs, 16_000_000_000, "this machine")
     assert str(error.value) == (
         "Training needs 26.47 GB of memory (frame store 25.77 GB, learner 0.70 GB), but this "
-        "machine has 16.00 GB free; lower num_envs, rollout_fragment_length or n_pi, frame_stack "
-        "or num_env_runners where set, or use a larger machine."
+        "machine has 16.00 GB free; lower num_envs, rollout_fragment_length or n_pi, frame_stack, "
+        "num_env_runners or micro_batch_size where set, or use a larger machine."
     )

@@ -18,7 +18,9 @@ from small_learner import (
 
 from rllib_ppg.core.learner import PhasicLearner
 from rllib_ppg.core.networks import MLPEncoder, PhasicNetwork
+from rllib_ppg.core.precision import MixedPrecision
 from rllib_ppg.core.replicas import Replica, Replicas
+from rllib_ppg.core.updates import Updater
 
 SHARED = [{"threads": 2}, {"threads": 3}, {"threads": 64}, {"copies": 1}, {"copies": 3}]
 
@@ -184,3 +186,50 @@ def test_nothing_to_work_with_is_refused():
         Replicas([])
     with pytest.raises(ValueError, match="threads=0"):
         Replicas([make_network()], threads=0)
+
+
+class Noisy(torch.nn.Module):
+    """An encoder that behaves otherwise in training, with a buffer."""
+
+    output_size = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(3))
+        self.modes: list[bool] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.modes.append(self.training)
+        return x.float() / 255 + self.shift
+
+
+def test_every_replica_trains_in_training_mode_and_evaluates_in_the_other():
+    network = PhasicNetwork(Noisy, 4, arch="shared")
+    replicas = Replicas([network], threads=2)
+    network.eval()  # as acting leaves it
+    updater = Updater(replicas, None)
+    precision = MixedPrecision("float32", torch.device("cpu"))
+    obs = torch.rand(4, 3)
+    (minibatch,) = updater.minibatches([np.arange(4)], 1)
+    adam = torch.optim.Adam(network.parameters(), fused=True)
+    updater.update(
+        adam, minibatch, lambda r, rows: (r.value(obs[rows.host]).sum(), {}), None, precision
+    )
+    updater.map(lambda r, rows: r.value(obs[rows.host]), 0, 4, precision)
+    assert [r.network.policy_encoder.modes for r in replicas] == [[True, False]] * 2
+
+
+def test_copies_take_the_networks_buffers():
+    network, other = (PhasicNetwork(Noisy, 4, arch="shared") for _ in range(2))
+    network.policy_encoder.shift.fill_(5.0)
+    Replicas([network, other]).broadcast()
+    assert (other.policy_encoder.shift == 5.0).all()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_network_that_cannot_be_copied_is_named():
+    network = make_network()
+    torch.nn.utils.weight_norm(network.value_head)
+    assert len(Replicas([network])) == 1
+    with pytest.raises(ValueError, match="cannot be copied for a second thread"):
+        Replicas([network], threads=2)

@@ -50,7 +50,7 @@ def test_a_gpu_that_is_too_small_is_refused_with_the_numbers():
 
 def test_a_gpu_store_without_a_gpu_is_refused_before_training(ray_local):
     config = PPGConfig().environment("CartPole-v1").training(store_device="cuda")
-    with pytest.raises(UserError, match=r"store_device=cuda, but the learner runs on the CPU"):
+    with pytest.raises(UserError, match=r"store_device='cuda' needs a learner on a GPU"):
         config.build_algo()
 
 

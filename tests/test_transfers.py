@@ -127,8 +127,8 @@ def test_columns_and_row_numbers_are_uploaded_once_not_by_minibatch():
     learner, store = make_learner(), make_store(META)
     # Five columns, and the row numbers of two epochs.
     assert policy_phase(learner, store).other_uploads == 5 + 2
-    # The targets, the row numbers of two epochs, and those of two pieces of epoch 0.
-    assert aux_phase(learner, store).other_uploads == 1 + 2 + 2
+    # The targets, and the row numbers of two epochs.
+    assert aux_phase(learner, store).other_uploads == 1 + 2
 
 
 def test_the_counter_sees_a_wait_and_an_upload():

@@ -200,6 +200,11 @@ class PPGConfig(AlgorithmConfig):
                 "overlap_aux=True needs remote workers, which sample beside the learner, but "
                 "num_env_runners is 0; set it to 1 or more, or leave overlap_aux out."
             )
+        if self.overlap_aux and not self.n_aux_epochs:
+            raise UserError(
+                "overlap_aux=True has nothing to overlap with: n_aux_epochs is 0, which leaves the "
+                "auxiliary phase out; leave overlap_aux out too."
+            )
         kind = (self.exploration_config or {}).get("type", "StochasticSampling")
         kind = getattr(kind, "__name__", kind)
         if str(kind).rsplit(".", 1)[-1] != "StochasticSampling":
@@ -235,11 +240,28 @@ class PPGConfig(AlgorithmConfig):
                 f"largest minibatch; use at most {largest}, or auto."
             )
 
+        gpus = self.num_gpus
+        smallest = min(self._minibatch_sizes())
+        if gpus > smallest:
+            raise UserError(
+                f"num_gpus={gpus} is more than the {smallest} rows of the smallest minibatch, "
+                f"which the GPUs share; use at most {smallest}."
+            )
+        if self.store_device == "cuda" and not gpus:
+            raise UserError(
+                "store_device='cuda' needs a learner on a GPU, but num_gpus is 0; set num_gpus, or "
+                "leave store_device at auto."
+            )
+
     def minibatch_rows(self) -> int:
         """Rows of the largest minibatch of both phases."""
-        policy = self.num_envs * self.rollout_fragment_length // self.nminibatch
-        aux = self.aux_mbsize * self.rollout_fragment_length if self.n_aux_epochs else 0
-        return max(policy, aux)
+        return max(self._minibatch_sizes())
+
+    def _minibatch_sizes(self) -> list[int]:
+        sizes = [self.num_envs * self.rollout_fragment_length // self.nminibatch]
+        if self.n_aux_epochs:
+            sizes.append(self.aux_mbsize * self.rollout_fragment_length)
+        return sizes
 
     def policy_phase_settings(self) -> PolicyPhaseSettings:
         """The policy phase's part of the configuration, for the learner."""

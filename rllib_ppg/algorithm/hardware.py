@@ -83,7 +83,8 @@ def make_learner(
         device: Another device for the network.
 
     Raises:
-        UserError: If `torch_compile_learner` is set and nothing can be compiled here.
+        UserError: If `torch_compile_learner` is set and nothing can be compiled here, or a network
+            of the user's own cannot have replicas.
     """
     images = is_image(space)
     device = device or policy.device
@@ -91,6 +92,20 @@ def make_learner(
     # A vector's network is too small to be worth a thread for each part of a minibatch, and
     # compiled passes use threads inside each operation.
     side_by_side = images and compile is None and device.type == "cpu"
+    try:
+        return _learner(config, policy, device, images, compile, side_by_side)
+    except ValueError as error:
+        raise UserError(f"{error}; set learner_threads: 1.") from error
+
+
+def _learner(
+    config: PPGConfig,
+    policy: PPGTorchPolicy,
+    device: torch.device,
+    images: bool,
+    compile: Compile | None,
+    side_by_side: bool,
+) -> PhasicLearner:
     return PhasicLearner(
         policy.network,
         policy.action_spec,
@@ -114,10 +129,10 @@ def compiler(config: PPGConfig, device: torch.device) -> Compile | None:
     if not config.torch_compile_learner:
         return None
     backend = config.torch_compile_learner_dynamo_backend
-    # dynamic: the last micro-batch of a minibatch may be shorter; that must not compile anew.
+    # dynamic is left at None: sizes that change (rows) become symbolic when they do. With True the
+    # images' height and width are symbolic too, and inductor fails at their convolutions' gradient.
     compile: Compile = partial(
         torch.compile,
-        dynamic=True,
         backend=backend,
         mode=config.torch_compile_learner_dynamo_mode,
     )

@@ -73,8 +73,8 @@ def check_memory(needs: Mapping[str, int], free: int, what: str) -> None:
     parts = ", ".join(f"{part} {gigabytes(size)}" for part, size in needs.items())
     raise UserError(
         f"Training needs {gigabytes(total)} of memory ({parts}), but {what} has "
-        f"{gigabytes(free)} free; lower num_envs, rollout_fragment_length or n_pi, frame_stack or "
-        "num_env_runners where set, or use a larger machine."
+        f"{gigabytes(free)} free; lower num_envs, rollout_fragment_length or n_pi, frame_stack, "
+        "num_env_runners or micro_batch_size where set, or use a larger machine."
     )
 
 

@@ -98,8 +98,11 @@ def free_memory() -> int:
             stat = dict(line.split() for line in cache.read_text().splitlines())
         except (OSError, ValueError):
             continue
-        # The kernel gives file pages that nobody uses back before it lets a process fail.
-        reclaimable = int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
+        # The kernel gives file pages back before it lets a process fail.
+        reclaimable = sum(
+            int(stat.get(f"total_{kind}", stat.get(kind, 0)))
+            for kind in ("inactive_file", "active_file", "slab_reclaimable")
+        )
         if bound.isdigit():
             free = min(free, int(bound) - taken + reclaimable)
     return max(0, free)

@@ -124,7 +124,8 @@ class PPGSettings(BaseModel):
     num_gpus: Gpus | Auto = Field(
         0,
         description="GPUs of the learner: a share of one (0.5), or a whole number of one "
-        "machine's, which divide every minibatch. auto: 1 where the machine or cluster has one.",
+        "machine's, which share the rows of every minibatch. auto: 1 where the machine or cluster "
+        "has one.",
     )
     seed: Annotated[Integer, Field(ge=0, le=2**31 - 1)] | None = Field(
         None, description="Seed of all random generators and of the levels played."
@@ -232,7 +233,7 @@ class PPGSettings(BaseModel):
         "auto",
         description="CPU threads of the learner. auto: the CPUs that the run reserved, for "
         "workers idle while the learner works. With images each thread has its own rows of a "
-        "minibatch. Changes rounding only.",
+        "minibatch. Changes rounding only, which Adam may magnify where a gradient is nearly 0.",
     )
     policy_precision: Precision = Field(
         "float32",

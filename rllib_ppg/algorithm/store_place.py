@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rllib_ppg.algorithm import memory, resources
 from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.hardware import reserved_threads
 from rllib_ppg.algorithm.model import is_image, observation_layout
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.core.networks import PhasicNetwork
@@ -63,6 +64,8 @@ def make_store(
         store_on_host=place.on_host,
         processes=False,
     )
+    if policy.device.type == "cpu":
+        needs["activations"] = _activations(config, policy, space)
     memory.check_memory(needs, resources.free_memory(), "the learner's machine")
     return SegmentStore(
         config.store_segments(),
@@ -73,6 +76,16 @@ def make_store(
         devices=place.devices,
         pin_memory=place.pin_memory,
     )
+
+
+def _activations(config: PPGConfig, policy: PPGTorchPolicy, space: Any) -> int:
+    """Bytes that the learner's passes on a CPU keep for their gradients, all threads together."""
+    shape, dtype = observation_layout(space)
+    images, largest = is_image(space), config.minibatch_rows()
+    observation = torch.from_numpy(np.zeros((1, *shape), dtype))
+    threads = reserved_threads(config) if images else 1
+    rows = threads * (config.rows_per_pass(images=images, gpu=False) or largest)
+    return min(rows, largest) * activation_bytes(policy.network, observation)
 
 
 def _margin(config: PPGConfig, policy: PPGTorchPolicy, space: Any) -> int:

@@ -171,7 +171,8 @@ def _arithmetic(config: PPGConfig) -> Iterator[str]:
     else:
         yield _field("auxiliary phase", "none (n_aux_epochs 0: PPO)")
     micro = config.rows_per_pass(
-        images=is_image(observation_space(config)), gpu=bool(config.num_gpus)
+        images=is_image(observation_space(config)),
+        gpu=bool(config.num_gpus) and not config._fake_gpus,
     )
     yield _field("at a time", f"{micro:,} rows a pass" if micro else "whole minibatches")
     yield ""

@@ -210,6 +210,11 @@ class PhasicLearner:
         Raises:
             ValueError: If it belongs to another network or to other optimisers.
         """
+        missing = set(self.get_state()) - set(state)
+        if missing:
+            raise ValueError(
+                f"the state was made by an older version: it has no {sorted(missing)}."
+            )
         optimizers = self._optimizers()
         saved = state["optimizers"]
         if set(saved) != set(optimizers):

@@ -21,6 +21,7 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _FIRST_SCALE = 2.0**16
 _GROW_AFTER = 2000
 _FACTOR = 2.0
+_LEAST_SCALE = 1.0
 
 
 def check_precision(precision: str) -> None:
@@ -66,18 +67,23 @@ class MixedPrecision:
         if self.scaled:
             torch._foreach_mul_(gradients, self._scale.reciprocal())
 
-    def adapt(self, overflow: Tensor) -> None:
-        """Halve the scale after an overflow, double it after many steps without; no waiting.
+    def adapt(self, broken: Tensor) -> Tensor:
+        """Halve a scaled loss's scale after an overflow, double it after many steps without.
+
+        Nothing waits for the device.
 
         Args:
-            overflow: Whether a gradient was not finite, bool (0-dim).
+            broken: Whether a gradient was not finite, bool (0-dim).
+
+        Returns:
+            Whether the scale is to blame for it: False where it was at its least already.
         """
-        if not self.scaled:
-            return
-        steps = torch.where(overflow, 0.0, self._good_steps + 1)
+        overflow = broken & (self._scale > _LEAST_SCALE)
+        steps = torch.where(broken, 0.0, self._good_steps + 1)
         grown = torch.where(steps >= _GROW_AFTER, self._scale * _FACTOR, self._scale)
         self._scale = torch.where(overflow, self._scale / _FACTOR, grown)
         self._good_steps = torch.where(steps >= _GROW_AFTER, 0.0, steps)
+        return overflow
 
     def get_state(self) -> dict[str, float]:
         """Return the loss scale and the steps since it changed."""

@@ -56,7 +56,10 @@ class Replicas:
         compile: Makes a faster version of a function; None leaves it.
 
     Raises:
-        ValueError: If there is no network or no thread.
+        ValueError: If there is no network or no thread, or the network cannot be copied.
+
+    Networks may hold buffers, which the first network's are copied to; layers that write to theirs
+    in a training pass (batch normalisation) need a single replica.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Replicas:
         if not networks or threads < 1:
             raise ValueError(f"{len(networks)} networks and threads={threads} must be at least 1.")
         first = networks[0]
-        self._copies = [list(network.parameters()) for network in networks[1:]]
+        self._copies = [_tensors(network) for network in networks[1:]]
         if len(networks) == 1 and next(first.parameters()).device.type == "cpu":
             networks = [first, *(_share_weights(first) for _ in range(threads - 1))]
         self._replicas = [Replica(network, compile) for network in networks]
@@ -126,15 +129,18 @@ class Replicas:
 
     @torch.no_grad()
     def broadcast(self) -> None:
-        """Copy the network's weights to the copies on further devices."""
-        for parameters in self._copies:
-            for source, target in zip(self._replicas[0].parameters, parameters, strict=True):
+        """Copy the network's weights and buffers to the copies on further devices."""
+        for targets in self._copies:
+            for source, target in zip(_tensors(self._replicas[0].network), targets, strict=True):
                 target.copy_(source, non_blocking=True)
 
 
 def _share_weights(network: PhasicNetwork) -> PhasicNetwork:
     """Return a copy whose parameters and buffers lie in the same memory."""
-    other = copy.deepcopy(network)
+    try:
+        other = copy.deepcopy(network)
+    except RuntimeError as error:
+        raise ValueError(f"the network cannot be copied for a second thread: {error}") from error
     pairs = zip(_tensors(network), _tensors(other), strict=True)
     for source, target in pairs:
         target.data = source.data

@@ -6,6 +6,7 @@ k frames of a stacked observation.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ from rllib_ppg.core.frames import Frames, StackIndex, oldest_frames
 IndexArray = npt.NDArray[np.int64]
 
 _HOST = torch.device("cpu")
+
+logger = logging.getLogger(__name__)
 
 
 def policy_chunks(permutation: IndexArray, nminibatch: int) -> list[IndexArray]:
@@ -95,9 +98,11 @@ class SegmentStore:
         shape = (capacity, num_steps + frame_stack - 1, *frame_shape(obs_shape, frame_stack))
         dtype = torch.from_numpy(np.empty(0, obs_dtype)).dtype
         self._frames = {
-            device: torch.empty(shape, dtype=dtype, device=device, pin_memory=pin_memory)
+            device: torch.empty(shape, dtype=dtype, device=device)
             for device in dict.fromkeys(devices)
         }
+        if pin_memory:
+            _pin(self._frames[_HOST])
         self._oldest = np.zeros((capacity, num_steps), np.int64) if frame_stack > 1 else None
         self.value_targets = np.empty((capacity, num_steps), np.float32)
         self.env = np.empty(capacity, np.int64)
@@ -268,12 +273,26 @@ def frame_shape(obs_shape: Sequence[int], frame_stack: int) -> tuple[int, ...]:
     return (*obs_shape[:-1], obs_shape[-1] // frame_stack)
 
 
+def _pin(frames: Tensor) -> None:
+    """Pin memory that stands already: torch's own allocator would round it up to a power of two."""
+    cuda = torch.cuda.cudart()
+    error = cuda.cudaHostRegister(frames.data_ptr(), frames.nbytes, 0)
+    if int(error):
+        logger.warning(
+            "%.1f GB of frames cannot be pinned (%s); copies to the GPU will wait for each other.",
+            frames.nbytes / 1e9,
+            cuda.cudaGetErrorString(error),
+        )
+
+
 def _copy(source: npt.NDArray[Any], target: Tensor) -> None:
     """Copy an array, maybe a read-only one, to any device; to a GPU by way of pinned memory."""
-    staging = target
-    if target.device != _HOST:
-        pinned = target.device.type == "cuda"
-        staging = torch.empty(target.shape, dtype=target.dtype, pin_memory=pinned)
-    staging.numpy()[...] = source.reshape(staging.shape)
-    if staging is not target:
-        target.copy_(staging, non_blocking=True)
+    source = source.reshape(target.shape)
+    if target.device == _HOST:
+        target.numpy()[...] = source
+        return
+    pinned = target.device.type == "cuda"
+    for row in range(len(target)):  # one segment at a time keeps the pinned memory small
+        staging = torch.empty(target.shape[1:], dtype=target.dtype, pin_memory=pinned)
+        staging.numpy()[...] = source[row]
+        target[row].copy_(staging, non_blocking=True)

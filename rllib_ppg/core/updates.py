@@ -112,7 +112,10 @@ class Updater:
         Returns:
             The results in float32 (stop - start, ...), on the network's device.
         """
-        (shares,) = self.minibatches([np.arange(start, stop)], 1)
+        # Made where they are needed: an upload from ordinary memory would wait for the device.
+        devices = {replica.device for replica in self.replicas}
+        rows = {device: torch.arange(start, stop, device=device) for device in devices}
+        shares = self._shares(torch.arange(start, stop), rows)
         parts = self.replicas.run(partial(self._no_grad, function, precision), shares)
         return torch.cat([part.to(self.device) for part in parts])
 
@@ -123,6 +126,7 @@ class Updater:
         replica: Replica,
         share: Rows,
     ) -> Tensor:
+        replica.network.eval()
         with torch.no_grad(), precision.autocast(replica.device):
             pieces = micro_batches(share, self.micro_batch_size or _NO_GRAD_ROWS)
             return torch.cat([function(replica, rows).float() for rows in pieces])
@@ -165,9 +169,8 @@ class Updater:
         stats["grad_norm"] = nn.utils.clip_grad_norm_(parameters, limit).detach()
         broken = ~torch.isfinite(stats["grad_norm"])
         _step_unless(optimizer, broken)
-        precision.adapt(broken)
         if precision.scaled:
-            stats["overflow"] = broken
+            stats["overflow"] = precision.adapt(broken)
         self.replicas.broadcast()
         return stats
 
@@ -180,6 +183,7 @@ class Updater:
         share: Rows,
     ) -> StepStats:
         """Accumulate a replica's gradient over its share of a minibatch of `total` rows."""
+        replica.network.train()
         stats: StepStats = {}
         for rows in micro_batches(share, self.micro_batch_size):
             with precision.autocast(replica.device):
@@ -253,7 +257,7 @@ def collect_stats(
         first = int(broken.any(axis=1).argmax())
         terms = [f"{names[i]} became {table[first, i]}" for i in np.flatnonzero(broken[first])]
         raise FloatingPointError(
-            f"{', '.join(terms)} at {where(first)}, which was left out; the steps before it were "
-            "made. Go on from the last checkpoint, with a smaller lr or with grad_clip."
+            f"{', '.join(terms)} at {where(first)}. No step with such a gradient was made. Go on "
+            "from the last checkpoint, with a smaller lr or with grad_clip."
         )
     return PhaseStats({name: table[:, i].copy() for i, name in enumerate(names)})
