@@ -5,7 +5,7 @@
 #   PYTHON           Python 3.10, 3.11 or 3.12 to make the virtual environment with (found by itself)
 #   VENV             folder of the virtual environment (.venv)
 #   EXPERIMENT       experiment file of `make train`
-#   ARGS             further arguments of `rllib train` or pytest
+#   ARGS             further arguments of `rllib train`, pytest or the benchmark
 #   TORCH_CPU_INDEX  where to look for a CPU build of PyTorch on machines without an NVIDIA GPU;
 #                    empty: always install the build that pip finds by itself
 
@@ -34,7 +34,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install install-dev quickstart train test test-slow lint format clean distclean moved
+.PHONY: help venv install install-dev quickstart train test test-slow bench lint format clean distclean moved
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,9 @@ test: install-dev ## Run the tests, without the slow ones
 
 test-slow: install-dev ## Run the slow tests
 	$(VENV_PYTHON) -m pytest -m slow --timeout 3600 $(ARGS)
+
+bench: install ## Measure speed and memory beside bare loops (ARGS="--quick": a rehearsal)
+	$(VENV_PYTHON) -m benchmarks $(ARGS)
 
 lint: install-dev ## Check style and types
 	$(VENV_PYTHON) -m ruff check .
