@@ -71,6 +71,14 @@ def test_each_device_takes_its_share_of_a_minibatch(ray_local):
     assert rows == [[4, 4]] * 4  # two minibatches of 2 x 8 rows
 
 
+def test_new_memory_is_not_filled_while_the_learner_works():
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    with pytest.raises(ValueError), LearnerThreads(1):
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+        raise ValueError
+    assert torch.utils.deterministic.fill_uninitialized_memory
+
+
 @pytest.mark.parametrize(
     ("found", "asked", "says"),
     [

@@ -267,7 +267,7 @@ def test_an_observation_that_is_no_number_stops_too(ray_local):
 
 
 def test_a_store_larger_than_memory_is_refused(ray_local):
-    message = r"2000\.02 GB of memory \(frame store 2000\.00 GB.*but the learner's machine has"
+    message = r"2000\.\d\d GB of memory \(frame store 2000\.00 GB.*but the learner's machine has"
     with pytest.raises(UserError, match=message):
         build(rollout_fragment_length=1_000_000, n_pi=100_000, num_envs=1, nminibatch=1)
 

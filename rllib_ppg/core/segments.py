@@ -96,11 +96,7 @@ class SegmentStore:
         self.num_steps = num_steps
         self.frame_stack = frame_stack
         shape = (capacity, num_steps + frame_stack - 1, *frame_shape(obs_shape, frame_stack))
-        dtype = torch.from_numpy(np.empty(0, obs_dtype)).dtype
-        self._frames = {
-            device: torch.empty(shape, dtype=dtype, device=device)
-            for device in dict.fromkeys(devices)
-        }
+        self._frames = {device: _empty(shape, obs_dtype, device) for device in devices}
         if pin_memory:
             _pin(self._frames[_HOST])
         self._oldest = np.zeros((capacity, num_steps), np.int64) if frame_stack > 1 else None
@@ -271,6 +267,12 @@ def frame_shape(obs_shape: Sequence[int], frame_stack: int) -> tuple[int, ...]:
     if frame_stack < 1 or not obs_shape or obs_shape[-1] % frame_stack:
         raise ValueError(f"observations {tuple(obs_shape)} do not stack {frame_stack} frames.")
     return (*obs_shape[:-1], obs_shape[-1] // frame_stack)
+
+
+def _empty(shape: Sequence[int], dtype: npt.DTypeLike, device: torch.device) -> Tensor:
+    if device == _HOST:  # by numpy: torch fills what it allocates in its deterministic mode
+        return torch.from_numpy(np.empty(shape, dtype))
+    return torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, device=device)
 
 
 def _pin(frames: Tensor) -> None:
