@@ -205,7 +205,7 @@ class Core:
         games: Steps/s of Procgen alone.
     """
 
-    rollout: float = 780.0
+    rollout: float = 700.0
     games: float = 25_000.0
 
     def seconds(self, encoder: Encoder) -> float:

@@ -25,7 +25,7 @@ ARCH = "detach"
 
 def run(quick: bool, progress: Progress) -> list[Row]:
     """Measure variants of training, then of the forward pass of a rollout."""
-    rows, rounds = (random_minibatch(64), 1) if quick else (random_minibatch(1024), 5)
+    rows, rounds = (random_minibatch(64), 1) if quick else (random_minibatch(512), 5)
     with Processes(1 if quick else threads()) as processes:
         table = _section(
             "training",
