@@ -1,9 +1,9 @@
 """Core: replicas of the network, which work on a minibatch side by side.
 
 CPU threads that share every operation wait for each other at the end of each, and for any other
-process that takes a core. So a CPU learner gives every thread a replica and its own rows, which is a
-little faster on an idle machine and far faster on a busy one (BENCHMARKS.md). Several GPUs are used
-in the same way.
+process that takes a core. So a CPU learner gives every thread a replica and its own rows, which is
+a little faster on an idle machine and far faster on a busy one (BENCHMARKS.md). Several GPUs are
+used in the same way.
 """
 
 from __future__ import annotations
