@@ -66,7 +66,10 @@ def measure(options: argparse.Namespace, rows: list[Row]) -> None:
             progress(name)
             section = importlib.import_module(f"benchmarks.{name}")
             if name in WITH_RAY:  # the first starts one for all that follow
-                stack.enter_context(importlib.import_module("benchmarks.work").private_ray())
+                work = importlib.import_module("benchmarks.work")
+                stack.enter_context(work.private_ray())
+                if not options.quick:
+                    work.settle()
             rows += section.run(options.quick, progress)
 
 

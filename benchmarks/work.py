@@ -74,11 +74,10 @@ def private_ray(num_cpus: int | None = None) -> Iterator[None]:
         num_cpus=num_cpus or threads() + 1, num_gpus=0, object_store_memory=1024**3
     )
     with session(settings):
-        settle()
         yield
 
 
-def settle(limit: int = 30, busy: float = 10.0) -> None:
+def settle(limit: int = 20, busy: float = 10.0) -> None:
     """Wait until the machine's cores idle: Ray starts processes ahead of time, for seconds.
 
     Args:
