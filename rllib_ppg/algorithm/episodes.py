@@ -4,6 +4,7 @@ Without episode callbacks everything is an array operation over all environments
 environment gets an RLlib episode object, and the callbacks are called as RLlib's sampler does.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,18 @@ class EpisodeTracker:
         """Metrics of the episodes that ended since the last call."""
         finished, self._finished = self._finished, []
         return finished
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the sums of the episodes under way.
+
+        RLlib's episode objects, which callbacks may fill, are not part of it.
+        """
+        return {"returns": self._returns.copy(), "lengths": self._lengths.copy()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from `get_state`."""
+        self._returns[:] = state["returns"]
+        self._lengths[:] = state["lengths"]
 
     def _finish(self, index: int) -> None:
         extra = {}

@@ -1,8 +1,13 @@
 """Algorithm: `PPG`, the loop of policy iterations and auxiliary phases."""
 
+import logging
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import ray
 
 from rllib_ppg._ray_compat import (
     DEFAULT_POLICY_ID,
@@ -14,8 +19,13 @@ from rllib_ppg._ray_compat import (
     Algorithm,
     AlgorithmConfig,
 )
-from rllib_ppg.algorithm import hardware, metrics
+from rllib_ppg.algorithm import checkpoint, hardware, metrics
 from rllib_ppg.algorithm.batch import Targets, make_batch
+from rllib_ppg.algorithm.checkpoint_files import (
+    check_checkpoint,
+    remove_manifest,
+    write_manifest,
+)
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.environment import check_environment, try_environment
 from rllib_ppg.algorithm.hardware import LearnerThreads
@@ -27,6 +37,8 @@ from rllib_ppg.algorithm.store_place import make_store
 from rllib_ppg.core.aux_phase import AuxPhase
 from rllib_ppg.core.returns import RewardNormalizer
 from rllib_ppg.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 class PPG(Algorithm):
@@ -74,6 +86,8 @@ class PPG(Algorithm):
             or self.config.restart_failed_env_runners,
         )
         self._aux_phase: AuxPhase | None = None
+        self._acting: dict[str, Any] = {"workers": None, "weights": None}
+        self._saved: dict[str, float] = {}
         self._phase_iterations = 0
         self._totals = {"policy_iterations": 0, "aux_phases": 0}
         self._started = (time.perf_counter(), 0)
@@ -133,6 +147,7 @@ class PPG(Algorithm):
     def _policy_iteration(self) -> dict[str, float] | None:
         begin = time.perf_counter()
         rollouts = self._sampler.collect()
+        self._acting = {"workers": None, "weights": None}
         if not rollouts:
             return None
         sampled = time.perf_counter()
@@ -143,7 +158,7 @@ class PPG(Algorithm):
         self._count(env_steps)
         stats["time/weight_sync_s"] = self._sync_weights()
         if self.config.overlap_aux and self._aux_phase is not None:
-            self._sampler.begin()
+            self._sample_ahead(self.get_policy().get_weights())
         stats |= sampling_shares(rollouts)
         stats |= {
             "time/sample_s": sampled - begin,
@@ -152,6 +167,20 @@ class PPG(Algorithm):
             "lost_envs": self.config.num_envs - sum(r.num_envs for r in rollouts),
         }
         return stats
+
+    def _sample_ahead(self, weights: dict[str, Any]) -> None:
+        """Let the workers sample with these weights while the auxiliary phase changes the learner's.
+
+        A checkpoint meanwhile holds what they began from, and not what they make.
+        """
+        # A copy: on a CPU RLlib hands out the parameters' own memory.
+        weights = {name: np.array(value) for name, value in weights.items()}
+        self._acting = {"workers": self._sampler.states(), "weights": weights}
+        reference = ray.put({DEFAULT_POLICY_ID: weights})
+        self.env_runner_group.foreach_env_runner(
+            lambda worker: worker.set_weights(ray.get(reference)), local_env_runner=False
+        )
+        self._sampler.begin()
 
     def _policy_phase(self, rollouts: list[Rollout]) -> dict[str, float]:
         batch, rows, targets = make_batch(
@@ -232,6 +261,7 @@ class PPG(Algorithm):
             "aux_lr": self._learner.aux_lr,
             "entropy_coeff": self._learner.entropy_coeff,
             "time/env_steps_per_s_overall": steps / elapsed,
+            **self._saved,
         }
 
     def _sync_weights(self) -> float:
@@ -255,11 +285,56 @@ class PPG(Algorithm):
 
     # ---- checkpoints
 
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write a checkpoint that a run goes on from bit for bit.
+
+        Raises:
+            OSError: If it cannot be written; the folder then holds no manifest.
+        """
+        begin, folder = time.perf_counter(), Path(checkpoint_dir)
+        remove_manifest(folder)
+        super().save_checkpoint(checkpoint_dir)
+        checkpoint.save_workers(folder, self._acting["workers"] or self._sampler.states())
+        if self.config.checkpoint_store:
+            threads = hardware.learner_threads(self.config)
+            checkpoint.save_phase(folder, self._phase_state(), self._store, threads)
+        checkpoint.declare(folder, type(self), self.config)
+        write_manifest(folder, self._summary())
+        self._saved = {
+            "time/checkpoint_s": time.perf_counter() - begin,
+            "checkpoint_mb": sum(file.stat().st_size for file in folder.rglob("*")) / 1e6,
+        }
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Go on from a checkpoint; it is unpickled, so only from sources you trust.
+
+        Raises:
+            UserError: If it is broken or does not fit this configuration.
+        """
+        folder = Path(checkpoint_dir)
+        check_checkpoint(folder)
+        super().load_checkpoint(checkpoint_dir)
+        try:
+            phase = checkpoint.load_phase(folder, self._store)
+        except ValueError as error:
+            raise _unfit(error) from error
+        if phase is not None:
+            self._set_phase_state(phase)
+        if not self._sampler.set_states(checkpoint.load_workers(folder)):
+            logger.warning(
+                "%s cannot save its state: all environments begin new episodes.", self.config.env
+            )
+        if phase is not None and phase["acting_weights"] is not None:
+            self._sample_ahead(phase["acting_weights"])
+
+    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Go on from a checkpoint; RLlib's `from_checkpoint` calls this."""
+        self.load_checkpoint(str(path))
+
     def __getstate__(self) -> dict[str, Any]:
         """State of the algorithm: RLlib's (weights, counters), and the learner's.
 
-        Neither the frame store nor rollouts under way are part of it: after a restore the current
-        phase starts anew.
+        The phase, its frames and the workers' environments stand in files of a checkpoint.
         """
         state = super().__getstate__()
         state["ppg"] = {
@@ -283,12 +358,43 @@ class PPG(Algorithm):
             self._learner.set_state(state["ppg"]["learner"])
             self._rewards.set_state(state["ppg"]["rewards"])
         except (ValueError, RuntimeError, KeyError) as error:
-            raise UserError(f"The checkpoint does not fit this configuration: {error}") from error
+            raise _unfit(error) from error
         self._totals = dict(state["ppg"]["totals"])
+        self._acting = {"workers": None, "weights": None}
         self._aux_phase = None
         self._phase_iterations = 0
         self._store.clear()
         self._started = (time.perf_counter(), self._counters[NUM_ENV_STEPS_SAMPLED])
+
+    def _phase_state(self) -> dict[str, Any]:
+        return {
+            "iterations": self._phase_iterations,
+            "aux_phase": self._aux_phase.get_state() if self._aux_phase else None,
+            "acting_weights": self._acting["weights"],
+            "episodes": list(self._episode_history),
+            "random": checkpoint.random_states(),
+        }
+
+    def _set_phase_state(self, state: dict[str, Any]) -> None:
+        self._phase_iterations = state["iterations"]
+        if state["aux_phase"] is not None:
+            self._aux_phase = self._learner.begin_aux_phase(self._store, state["aux_phase"])
+        self._episode_history = list(state["episodes"])
+        checkpoint.set_random_states(state["random"])
+
+    def _summary(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "env": str(config.env),
+            "env_steps": int(self._counters[NUM_ENV_STEPS_SAMPLED]),
+            "training_iteration": int(self.training_iteration),
+            "num_envs": config.num_envs,
+            "num_env_runners": config.num_env_runners,
+        }
+
+
+def _unfit(error: Exception) -> UserError:
+    return UserError(f"The checkpoint does not fit this configuration: {error}")
 
 
 def sampling_shares(rollouts: list[Rollout]) -> dict[str, float]:

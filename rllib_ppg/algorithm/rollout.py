@@ -6,7 +6,7 @@ the environments, and everything is written into arrays that are allocated once.
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from rllib_ppg._ray_compat import (
+    DEFAULT_POLICY_ID,
     EnvContext,
     RolloutMetrics,
     RolloutWorker,
@@ -122,6 +123,39 @@ class PPGRolloutWorker(RolloutWorker):
         """Take the local worker's state, as RLlib's worker does; the weights are part of it."""
         super().set_state(state)
         self.has_weights = True
+
+    def get_sampling_state(self) -> dict[str, Any] | None:
+        """Return what the next `sample` depends on beside the weights; None before the first."""
+        if self._tracker is None:
+            return None
+        return {
+            "env": self.array_env.get_state(),
+            "obs": np.array(self._obs),
+            "firsts": np.array(self._firsts),
+            "episodes": self._tracker.get_state(),
+            "generator": self._generator.get_state().numpy(),
+        }
+
+    def set_sampling_state(self, state: Mapping[str, Any] | None) -> bool:
+        """Go on from `get_sampling_state`.
+
+        Environments that cannot save their state begin new episodes instead.
+
+        Returns:
+            Whether the environments go on where they were.
+        """
+        self._tracker = None  # so that the next rollout begins with a reset
+        if state is None:
+            return True
+        self._generator.set_state(torch.from_numpy(np.array(state["generator"])))
+        if state["env"] is None:
+            return False
+        self._begin(self.policy_map[DEFAULT_POLICY_ID])
+        assert self._tracker is not None
+        self.array_env.set_state(state["env"])
+        self._obs, self._firsts = np.array(state["obs"]), np.array(state["firsts"])
+        self._tracker.set_state(state["episodes"])
+        return True
 
     def deliver(self, episodes: list[RolloutMetrics]) -> None:
         """Take episodes of other workers, which the next `get_metrics` reports."""

@@ -5,6 +5,8 @@ Between the two the learner may work: remote workers then sample beside it.
 
 import logging
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -69,6 +71,29 @@ class RolloutSampler:
         for rollout in rollouts:
             local.deliver(rollout.episodes)
         return sorted(rollouts, key=lambda rollout: rollout.worker_index)
+
+    def states(self) -> dict[int, Any]:
+        """Return each healthy worker's sampling state, by its index; 0 is the local one."""
+        local = not self._group.num_remote_workers()
+        states = self._group.foreach_env_runner(
+            lambda worker: (worker.worker_index, worker.get_sampling_state()),
+            local_env_runner=local,
+        )
+        return dict(states)
+
+    def set_states(self, states: Mapping[int, Any]) -> bool:
+        """Let the workers go on from their states; those without one begin anew.
+
+        Returns:
+            Whether all environments go on where they were.
+        """
+        local = not self._group.num_remote_workers()
+        reference = ray.put(dict(states))
+        resumed = self._group.foreach_env_runner(
+            lambda worker: worker.set_sampling_state(ray.get(reference).get(worker.worker_index)),
+            local_env_runner=local,
+        )
+        return all(resumed)
 
     def discard(self) -> None:
         """Throw the rollouts away that were asked for, once they are made."""

@@ -224,6 +224,12 @@ class PPGSettings(BaseModel):
         "(at a minibatch). Changes how often is reported, no number of the training.",
     )
 
+    checkpoint_store: StrictBool = Field(
+        True,
+        description="Checkpoints hold the phase's frames (compressed), so that a run goes on bit "
+        "for bit. false: smaller checkpoints; after a restore the current phase begins anew.",
+    )
+
     micro_batch_size: Annotated[Integer, Field(ge=1)] | Auto = Field(
         "auto",
         description="Rows per forward and backward pass; gradients accumulate to the same "
