@@ -1,0 +1,129 @@
+"""Exact resume: train k, save, restore, train m equals train k + m, bit for bit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rllib_ppg import PPG, PPGConfig
+from rllib_ppg._ray_compat import Algorithm
+from rllib_ppg.errors import UserError
+
+MODEL = {"widths": [4], "hidden_size": 8, "blocks": 1}
+
+
+def make_config(env: str = "procgen", **changes: Any) -> PPGConfig:
+    settings = {
+        "num_envs": 4,
+        "rollout_fragment_length": 8,
+        "n_pi": 2,
+        "n_aux_epochs": 1,
+        "aux_mbsize": 4,
+        "nminibatch": 2,
+        "aux_slice_s": 1e-4,  # a training iteration for each auxiliary minibatch
+        "seed": 3,
+        "num_cpus_per_env_runner": 0.25,
+        **changes,
+    }
+    if env == "procgen":
+        settings["model"] = {"custom_model_config": {**MODEL, **settings.pop("network", {})}}
+    return PPGConfig().environment(env).update_from_dict(settings)
+
+
+def weights(algorithm: PPG) -> dict[str, np.ndarray]:
+    return {name: np.array(w) for name, w in algorithm.get_policy().get_weights().items()}
+
+
+def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def trained(algorithm: PPG, iterations: int) -> list[dict[str, np.ndarray]]:
+    made = []
+    for _ in range(iterations):
+        algorithm.train()
+        made.append(weights(algorithm))
+    return made
+
+
+# Iterations of make_config's run: 0, 1 policy; 2, 3 epoch 0; 4, 5 epoch 1; 6, 7 policy; ...
+POINTS = {"in the policy phase": 1, "before the aux phase": 2, "in it": 5, "after it": 6}
+
+
+@pytest.mark.parametrize("arch", ["dual", "detach", "shared"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_equals_an_uninterrupted_one(ray_local, tmp_path, arch, workers):
+    config = make_config(network={"arch": arch}, num_env_runners=workers)
+    algorithm = config.build_algo()
+    states = []
+    for iteration in range(9):
+        algorithm.train()
+        states.append(weights(algorithm))
+        if iteration + 1 in POINTS.values():
+            algorithm.save(str(tmp_path / str(iteration + 1)))
+    algorithm.stop()
+    assert not same(states[0], states[1])
+    for done in POINTS.values():
+        resumed = Algorithm.from_checkpoint(str(tmp_path / str(done)))
+        for expected in states[done:]:
+            resumed.train()
+            assert same(weights(resumed), expected), f"saved after {done}"
+        resumed.stop()
+
+
+def test_a_run_that_samples_ahead_resumes_too(ray_local, tmp_path):
+    algorithm = make_config(num_env_runners=1, overlap_aux=True).build_algo()
+    trained(algorithm, 4)
+    algorithm.save(str(tmp_path))
+    expected = trained(algorithm, 5)
+    algorithm.stop()
+    resumed = Algorithm.from_checkpoint(str(tmp_path))
+    assert all(same(a, b) for a, b in zip(trained(resumed, 5), expected, strict=True))
+    resumed.stop()
+
+
+def test_without_the_store_the_phase_begins_anew(ray_local, tmp_path):
+    algorithm = make_config(checkpoint_store=False).build_algo()
+    trained(algorithm, 4)
+    algorithm.save(str(tmp_path))
+    assert not (tmp_path / "frames").exists()
+    resumed = Algorithm.from_checkpoint(str(tmp_path))
+    assert same(weights(resumed), weights(algorithm))
+    assert resumed._phase_iterations == 0 and resumed._aux_phase is None
+
+
+def test_environments_that_cannot_save_their_state_are_reset_and_that_is_said(
+    ray_local, tmp_path, caplog
+):
+    algorithm = make_config("CartPole-v1").build_algo()
+    trained(algorithm, 1)
+    algorithm.save(str(tmp_path))
+    with caplog.at_level("WARNING"):
+        resumed = Algorithm.from_checkpoint(str(tmp_path))
+    assert "CartPole-v1 cannot save its state: all environments begin new episodes" in caplog.text
+    assert np.isfinite(trained(resumed, 2)[-1]["network.value_head.weight"]).all()
+
+
+def test_size_and_time_of_the_newest_checkpoint_are_reported(ray_local, tmp_path):
+    algorithm = make_config().build_algo()
+    algorithm.train()
+    algorithm.save(str(tmp_path))
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    stats = algorithm.train()["info"]["learner"]["default_policy"]["learner_stats"]
+    assert stats["checkpoint_mb"] == pytest.approx(size / 1e6, rel=0.2)
+    assert 0 < stats["time"]["checkpoint_s"] < 60
+
+
+@pytest.mark.parametrize("name", ["frames", "workers.pkl", "algorithm_state.pkl"])
+def test_a_broken_checkpoint_is_refused_before_anything_changes(ray_local, tmp_path, name):
+    algorithm = make_config().build_algo()
+    trained(algorithm, 1)
+    algorithm.save(str(tmp_path))
+    path = Path(tmp_path) / name
+    path.write_bytes(path.read_bytes()[:-3])
+    trained(algorithm, 1)
+    before = weights(algorithm)
+    with pytest.raises(UserError, match=f"{name} is truncated"):
+        algorithm.restore(str(tmp_path))
+    assert same(weights(algorithm), before)
