@@ -169,7 +169,7 @@ class PPG(Algorithm):
         return stats
 
     def _sample_ahead(self, weights: dict[str, Any]) -> None:
-        """Let the workers sample with these weights while the auxiliary phase changes the learner's.
+        """Let the workers sample with these weights while the auxiliary phase runs.
 
         A checkpoint meanwhile holds what they began from, and not what they make.
         """
