@@ -29,6 +29,7 @@ from ray.rllib.utils.metrics import (
 )
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 from ray.rllib.utils.spaces.space_utils import unsquash_action
+from ray.train._internal.session import _TrainingResult as TrainingResult
 
 __all__ = [
     "DEFAULT_POLICY_ID",
@@ -54,6 +55,7 @@ __all__ = [
     "TorchDistributionWrapper",
     "TorchModelV2",
     "TorchPolicyV2",
+    "TrainingResult",
     "VectorEnv",
     "get_checkpoint_info",
     "unsquash_action",

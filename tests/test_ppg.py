@@ -130,7 +130,9 @@ def test_every_metric_is_made_by_some_iteration_and_nan_in_the_others(results):
     assert all(list(s) == list(METRICS) for s in stats)
     for name in METRICS:
         made = [not math.isnan(s[name]) for s in stats]
-        if name.startswith("policy_phase/") or name in ("time/sample_s", "lost_envs"):
+        if name in ("time/checkpoint_s", "checkpoint_mb"):
+            assert not any(made), f"{name}: no checkpoint was written"
+        elif name.startswith("policy_phase/") or name in ("time/sample_s", "lost_envs"):
             assert made == [True, True, False, False, False] * 2, name
         elif name.startswith("aux_phase/") and name != "aux_phase/minibatches":
             assert made == [False, False, False, True, True] * 2, name

@@ -1,16 +1,17 @@
 """Rollouts of remote workers: asked for, collected, late, lost, and beside the auxiliary phase."""
 
 import copy
-import time
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import ray
 import torch
-from ray.exceptions import RayError
-from toy_envs import CodedEnv, FailingEnv, GatedEnv
+from toy_envs import CodedEnv, FaultyEnv, GatedEnv
 
 from rllib_ppg import PPG, PPGConfig
 from rllib_ppg._ray_compat import SampleBatch
@@ -109,46 +110,78 @@ def test_episodes_of_remote_workers_are_reported_once_each(started):
     )
 
 
-def test_a_late_reply_is_thrown_away_and_its_worker_waits_to_be_asked_again(started, tmp_path):
-    gate = tmp_path / "gate"
-    env_config = {"gate": str(gate), "gated": 2, "length": 50}
-    sampler = started(GatedEnv, env_config, sample_timeout_s=2.0)._sampler
-    assert first_steps(sampler.collect()) == {1: 0, 2: 0}
-    gate.touch()
-    assert first_steps(sampler.collect()) == {1: STEPS}
-    assert first_steps(sampler.collect()) == {1: 2 * STEPS}
-    gate.unlink()
-    limit, rollouts = time.monotonic() + 60, sampler.collect()
-    while len(rollouts) < 2 and time.monotonic() < limit:
-        rollouts = sampler.collect()
-    # It made one rollout behind the gate, which nobody saw, and none beside it.
-    assert first_steps(rollouts)[2] == 2 * STEPS
-
-
 # ---- faults
 
 
-def test_a_worker_whose_environment_raises_is_left_out_until_it_is_back(started, tmp_path):
-    fault = tmp_path / "fault"
-    algorithm = started(FailingEnv, {"fault": str(fault)}, n_aux_epochs=0)
-    fault.touch()
-    assert [rollout.worker_index for rollout in algorithm._sampler.collect()] == [1]
-    fault.unlink()
-    limit, rollouts = time.monotonic() + 100, []
-    while len(rollouts) < 2 and time.monotonic() < limit:
-        algorithm.restore_env_runners(algorithm.env_runner_group)
-        rollouts = algorithm._sampler.collect()
-    assert [rollout.worker_index for rollout in rollouts] == [1, 2]
+def pids(algorithm: PPG) -> list[int]:
+    return algorithm.env_runner_group.foreach_env_runner(
+        lambda worker: os.getpid(), local_env_runner=False
+    )
+
+
+def lose_the_second_worker(kind: str, algorithm: PPG, folder: Path) -> str:
+    """Make the second worker fail in the next iteration; returns what is said then."""
+    if kind == "killed":
+        os.kill(pids(algorithm)[1], signal.SIGKILL)
+        return "its process died"
+    (folder / kind).touch()
+    if kind == "raises":
+        return "OSError: the game crashed"
+    return "it gave no rollout within 3 s (sample_timeout_s)"
+
+
+@pytest.mark.parametrize("kind", ["killed", "raises", "hangs"])
+def test_a_lost_worker_costs_its_rows_of_one_iteration_and_comes_back(started, tmp_path, kind):
+    env_config = {"fault": str(tmp_path / "raises"), "gate": str(tmp_path / "hangs"), "gated": 2}
+    algorithm = started(FaultyEnv, env_config, n_pi=9, sample_timeout_s=3.0)
+    algorithm.train()
+    expected = lose_the_second_worker(kind, algorithm, tmp_path)
+    before = pids(algorithm) if kind != "killed" else None
+    result = algorithm.train()
+    stats = result["info"]["learner"]["default_policy"]["learner_stats"]
+    assert stats["lost_envs"] == 2 and stats["lost_workers"] == 1
+    assert result["num_env_steps_sampled_this_iter"] == 2 * STEPS
+    assert result["notices"].startswith(f"Worker 2 was lost: {expected}")
+    (tmp_path / "raises").unlink(missing_ok=True)
+    (tmp_path / "hangs").unlink(missing_ok=True)
+    result = algorithm.train()
+    assert result["notices"] == "Worker 2 is back, with new episodes."
+    assert result["num_env_steps_sampled_this_iter"] == 4 * STEPS
+    rollouts = algorithm._sampler.collect()
     for rollout in rollouts:
-        expected = logits(algorithm, rollout)
-        np.testing.assert_allclose(acting_logits(rollout), expected, rtol=1e-4, atol=1e-5)
+        rows = logits(algorithm, rollout)
+        np.testing.assert_allclose(acting_logits(rollout), rows, rtol=1e-4, atol=1e-5)
+    assert before is None or pids(algorithm)[1] != before[1]
+    episodes = {r.worker_index: int(r.batch[SampleBatch.OBS][0][1]) for r in rollouts}
+    assert episodes == {1: 3 * STEPS // 4, 2: STEPS // 4}, "it began anew"
+    assert algorithm._store.env[: algorithm._store.count].tolist() == [0, 1, 2, 3, 0, 1, 0, 1, 2, 3]
+    seeds = algorithm.env_runner_group.foreach_env_runner(lambda worker: worker.config.seed)
+    assert seeds[:2] == [3, 3] and seeds[2] != 3, "it would play its first levels again"
+
+
+def test_a_run_without_workers_ends_with_the_cause(started, tmp_path):
+    (tmp_path / "raises").touch()
+    env_config = {"fault": str(tmp_path / "raises"), "faulty": (1, 2)}
+    algorithm = started(FaultyEnv, env_config, num_consecutive_env_runner_failures_tolerance=1)
+    cause = "OSError: the game crashed"
+    with pytest.raises(RuntimeError, match=f"No rollout worker is left. worker 1: {cause}"):
+        algorithm.train()
+
+
+def test_a_worker_that_cannot_be_started_again_ends_the_run_with_the_cause(started, tmp_path):
+    env_config = {"fault": str(tmp_path / "raises"), "faulty": (1,), "dead": True}
+    algorithm = started(FaultyEnv, env_config, num_env_runners=1, n_aux_epochs=0)
+    algorithm.train()
+    (tmp_path / "raises").touch()
+    with pytest.raises(RuntimeError, match=r"worker 1: it cannot be started: .*no game here"):
+        algorithm.train()
 
 
 def test_a_failure_ends_the_run_where_the_user_wants_that(started, tmp_path):
-    fault = tmp_path / "fault"
-    fault.touch()
-    algorithm = started(FailingEnv, {"fault": str(fault)}, restart_failed_env_runners=False)
-    with pytest.raises(RayError):
+    (tmp_path / "raises").touch()
+    env_config = {"fault": str(tmp_path / "raises")}
+    algorithm = started(FaultyEnv, env_config, restart_failed_env_runners=False)
+    with pytest.raises(RuntimeError, match="Worker 2 was lost: OSError: the game crashed"):
         algorithm._sampler.collect()
 
 

@@ -104,17 +104,24 @@ class GatedEnv(CodedEnv):
         return super().step(action)
 
 
-class FailingEnv(CodedEnv):
-    """A `CodedEnv` that raises in step 2 on worker 2 while the file `fault` exists."""
+class FaultyEnv(GatedEnv):
+    """A `GatedEnv` whose workers `faulty` raise in each step while the file `fault` exists.
+
+    With `dead` they cannot be made again either, while it exists.
+    """
 
     def __init__(self, context: Mapping[str, Any]) -> None:
+        gate = {"gate": context.get("gate", ""), "gated": context.get("gated", 0)}
+        context.update(gate)  # type: ignore[attr-defined]
         super().__init__(context)
         self.fault = Path(context["fault"])
-        self.worker = context.worker_index  # type: ignore[attr-defined]
+        self.faulty = context.worker_index in context.get("faulty", (2,))  # type: ignore[attr-defined]
+        if self.faulty and context.get("dead") and self.fault.exists():
+            raise OSError("no game here")
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        if self.worker == 2 and self.count == 1 and self.fault.exists():
-            raise RuntimeError("the simulator broke")
+        if self.faulty and self.fault.exists():
+            raise OSError("the game crashed")
         return super().step(action)
 
 

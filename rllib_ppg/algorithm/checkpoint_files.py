@@ -268,15 +268,24 @@ def checkpoint_folders(folder: str | os.PathLike[str]) -> list[Path]:
     return [path for _, path in sorted(numbered, reverse=True)]
 
 
-def newest_whole(folder: str | os.PathLike[str], check: Check = check_checkpoint) -> Newest:
+def newest_whole(
+    folder: str | os.PathLike[str],
+    check: Check = check_checkpoint,
+    *,
+    before: Path | None = None,
+) -> Newest:
     """Find the newest whole checkpoint among those of a trial's folder.
 
     Args:
         folder: The folder that holds `checkpoint_000000` and so on.
         check: Raises a `UserError` for a checkpoint that is not to be used.
+        before: Only older ones than this checkpoint of the folder.
     """
     passed_over = []
-    for path in checkpoint_folders(folder):
+    folders = checkpoint_folders(folder)
+    if before in folders:
+        folders = folders[folders.index(before) + 1 :]
+    for path in folders:
         try:
             check(path)
         except UserError as error:

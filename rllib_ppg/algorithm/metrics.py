@@ -50,6 +50,7 @@ METRICS: dict[str, str] = {
     "time/checkpoint_s": "Seconds that this process's newest checkpoint took to write.",
     "checkpoint_mb": "Its size in megabytes.",
     "lost_envs": "Environments without a rollout in this iteration, because their worker failed.",
+    "lost_workers": "Rollout workers without a rollout in this iteration; `notices` says why.",
 }
 
 

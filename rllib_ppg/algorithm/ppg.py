@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from rllib_ppg._ray_compat import (
     NUM_ENV_STEPS_TRAINED,
     Algorithm,
     AlgorithmConfig,
+    TrainingResult,
 )
-from rllib_ppg.algorithm import checkpoint, hardware, metrics
+from rllib_ppg.algorithm import checkpoint, hardware, metrics, trial_checkpoints
 from rllib_ppg.algorithm.batch import Targets, make_batch
 from rllib_ppg.algorithm.checkpoint_files import (
     check_checkpoint,
@@ -84,10 +85,14 @@ class PPG(Algorithm):
             timeout_s=self.config.sample_timeout_s,
             ignore_errors=self.config.ignore_env_runner_failures
             or self.config.restart_failed_env_runners,
+            restart=self.config.restart_failed_env_runners,
+            restore_s=self.config.env_runner_health_probe_timeout_s,
         )
+        self._fruitless = 0
         self._aux_phase: AuxPhase | None = None
         self._acting: dict[str, Any] = {"workers": None, "weights": None}
         self._saved: dict[str, float] = {}
+        self._notices: list[str] = []
         self._phase_iterations = 0
         self._totals = {"policy_iterations": 0, "aux_phases": 0}
         self._started = (time.perf_counter(), 0)
@@ -113,6 +118,13 @@ class PPG(Algorithm):
             UserError: Naming `rllib_ppg.evaluate`.
         """
         raise UserError("Use rllib_ppg.evaluate(algorithm, episodes=...).")
+
+    def step(self) -> dict[str, Any]:
+        """Run a training iteration; what a person has to be told stands under `notices`."""
+        result: dict[str, Any] = super().step()
+        result["notices"] = "\n".join(self._notices)
+        self._notices.clear()
+        return result
 
     def training_step(self) -> dict[str, Any] | None:
         """Run one policy iteration, or one slice of the auxiliary phase that is due.
@@ -148,6 +160,7 @@ class PPG(Algorithm):
         begin = time.perf_counter()
         rollouts = self._sampler.collect()
         self._acting = {"workers": None, "weights": None}
+        self._report_losses(rollouts)
         if not rollouts:
             return None
         sampled = time.perf_counter()
@@ -165,8 +178,40 @@ class PPG(Algorithm):
             "time/policy_phase_s": learned - sampled,
             "time/env_steps_per_s": env_steps / (time.perf_counter() - begin),
             "lost_envs": self.config.num_envs - sum(r.num_envs for r in rollouts),
+            "lost_workers": len(self._sampler.causes),
         }
         return stats
+
+    def _report_losses(self, rollouts: Sequence[Rollout]) -> None:
+        """Say which workers gave no rollout, and why.
+
+        Raises:
+            RuntimeError: If none has given one several times in a row.
+        """
+        causes = self._sampler.causes
+        self._notices += [f"Worker {index} was lost: {causes[index]}." for index in sorted(causes)]
+        self._fruitless = 0 if rollouts else self._fruitless + 1
+        if self._fruitless > self.config.num_consecutive_env_runner_failures_tolerance:
+            reasons = "; ".join(f"worker {index}: {cause}" for index, cause in causes.items())
+            raise RuntimeError(f"No rollout worker is left. {reasons}.")
+
+    def restore_env_runners(self, env_runner_group: Any) -> list[int]:
+        """Take lost workers that are back into service; RLlib calls it before each iteration.
+
+        They have begun new episodes, with a seed of their own, and are given the weights.
+        """
+        back = self._sampler.restore()
+        if back:
+            state = ray.put(self.env_runner.get_state())
+            env_runner_group.foreach_env_runner(
+                lambda worker: worker.set_state(ray.get(state)),
+                remote_worker_ids=back,
+                local_env_runner=False,
+                timeout_seconds=self.config.env_runner_restore_timeout_s,
+            )
+            self._notices += [f"Worker {index} is back, with new episodes." for index in back]
+            self._counters["total_num_restored_workers"] += len(back)
+        return back
 
     def _sample_ahead(self, weights: dict[str, Any]) -> None:
         """Let the workers sample with these weights while the auxiliary phase runs.
@@ -285,6 +330,37 @@ class PPG(Algorithm):
 
     # ---- checkpoints
 
+    def save(self, checkpoint_dir: str | None = None) -> TrainingResult:
+        """Write a checkpoint to a folder, or as the next one of a Tune trial.
+
+        Under Tune a checkpoint that cannot be written, because a disk is full for instance, ends
+        nothing: the run goes on, earlier checkpoints stay, and the next result says what happened.
+
+        Raises:
+            OSError: If it cannot be written to `checkpoint_dir`.
+        """
+        if checkpoint_dir or self._storage is None:
+            return super().save(checkpoint_dir)
+        try:
+            return trial_checkpoints.save(
+                self.save_checkpoint, self._last_result or {}, self._storage
+            )
+        except OSError as error:
+            self._notices.append(f"No checkpoint was written: {trial_checkpoints.reason(error)}.")
+            return TrainingResult(checkpoint=None, metrics={})
+
+    def restore(self, checkpoint_path: Any) -> None:
+        """Go on from a checkpoint; it is unpickled, so only from sources you trust.
+
+        Of a Tune trial's checkpoints, a broken one is passed over for the newest whole one before.
+
+        Raises:
+            UserError: If it is broken or does not fit this configuration.
+        """
+        result, notices = trial_checkpoints.whole(checkpoint_path)
+        self._notices += notices
+        super().restore(result)
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write a checkpoint that a run goes on from bit for bit.
 
@@ -299,10 +375,19 @@ class PPG(Algorithm):
             threads = hardware.learner_threads(self.config)
             checkpoint.save_phase(folder, self._phase_state(), self._store, threads)
         checkpoint.declare(folder, type(self), self.config)
-        write_manifest(folder, self._summary())
+        write_manifest(folder, {**self._summary(), "counters": self._ray_counters()})
         self._saved = {
             "time/checkpoint_s": time.perf_counter() - begin,
             "checkpoint_mb": sum(file.stat().st_size for file in folder.rglob("*")) / 1e6,
+        }
+
+    def _ray_counters(self) -> dict[str, Any]:
+        """What Ray counts on from a checkpoint, by its names; `trial_checkpoints.COUNTERS`."""
+        return {
+            "training_iteration": self._iteration,
+            "time_total_s": self._time_total,
+            "timesteps_total": self._timesteps_total,
+            "episodes_total": self._episodes_total,
         }
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
@@ -321,8 +406,8 @@ class PPG(Algorithm):
         if phase is not None:
             self._set_phase_state(phase)
         if not self._sampler.set_states(checkpoint.load_workers(folder)):
-            logger.warning(
-                "%s cannot save its state: all environments begin new episodes.", self.config.env
+            self._notices.append(
+                f"{self.config.env} cannot save its state: all environments begin new episodes."
             )
         if phase is not None and phase["acting_weights"] is not None:
             self._sample_ahead(phase["acting_weights"])

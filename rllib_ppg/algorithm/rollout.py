@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import ray
 import torch
 
 from rllib_ppg._ray_compat import (
@@ -74,11 +75,15 @@ class PPGRolloutWorker(RolloutWorker):
     """
 
     def __init__(self, *, env_creator: Callable[[EnvContext], Any], config: Any, **kwargs: Any):
+        if kwargs.get("worker_index"):
+            config = _for_this_process(config)
         super().__init__(env_creator=_with_hints(env_creator, config), config=config, **kwargs)
         self._original_kwargs = {"env_creator": env_creator, "config": config, **kwargs}
         self._array_env: ArrayEnv | None = None
         self._columns: dict[str, np.ndarray] = {}
         self._tracker: EpisodeTracker | None = None
+        self._obs: Any = None
+        self._firsts: Any = None
         self._delivered: list[RolloutMetrics] = []
         self.has_weights = False
         self._generator = torch.Generator()
@@ -150,11 +155,11 @@ class PPGRolloutWorker(RolloutWorker):
         self._generator.set_state(torch.from_numpy(np.array(state["generator"])))
         if state["env"] is None:
             return False
-        self._begin(self.policy_map[DEFAULT_POLICY_ID])
-        assert self._tracker is not None
+        tracker = self._reset(self.policy_map[DEFAULT_POLICY_ID])
         self.array_env.set_state(state["env"])
         self._obs, self._firsts = np.array(state["obs"]), np.array(state["firsts"])
-        self._tracker.set_state(state["episodes"])
+        tracker.set_state(state["episodes"])
+        self._tracker = tracker
         return True
 
     def deliver(self, episodes: list[RolloutMetrics]) -> None:
@@ -163,13 +168,16 @@ class PPGRolloutWorker(RolloutWorker):
 
     def _begin(self, policy: PPGTorchPolicy) -> tuple[np.ndarray, np.ndarray]:
         """First observations and their episode-start flags; resets on first use."""
-        env = self.array_env
         if self._tracker is None:
-            self._allocate(policy)
-            self._obs = np.array(env.reset())
-            self._firsts = np.ones(env.num_envs, bool)
-            self._tracker = EpisodeTracker(self, env.num_envs)
+            self._tracker = self._reset(policy)
         return self._obs, self._firsts
+
+    def _reset(self, policy: PPGTorchPolicy) -> EpisodeTracker:
+        env = self.array_env
+        self._allocate(policy)
+        self._obs = np.array(env.reset())
+        self._firsts = np.ones(env.num_envs, bool)
+        return EpisodeTracker(self, env.num_envs)
 
     def _allocate(self, policy: PPGTorchPolicy) -> None:
         env = self.array_env
@@ -285,6 +293,18 @@ def to_env_actions(actions: np.ndarray, space: Any, config: Any) -> np.ndarray:
     if config.clip_actions:
         return np.clip(actions, space.low, space.high)
     return actions
+
+
+def _for_this_process(config: Any) -> Any:
+    """The configuration; with a new seed in a process that Ray started for one that died.
+
+    With the old one it would play the levels again that the dead one began with.
+    """
+    if config.seed is None or not ray.get_runtime_context().was_current_actor_reconstructed:
+        return config
+    config = config.copy(copy_frozen=False)
+    config.seed = secrets.randbits(31)
+    return config
 
 
 def _with_hints(

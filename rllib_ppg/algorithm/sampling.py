@@ -4,53 +4,81 @@ Between the two the learner may work: remote workers then sample beside it.
 """
 
 import logging
-import time
+import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
 from rllib_ppg._ray_compat import EnvRunnerGroup
+from rllib_ppg.algorithm.lost_workers import LostWorkers, cause_of
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker, Rollout
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What a worker sends instead of a rollout.
+
+    Attributes:
+        cause: What was raised, in one line.
+        trace: Where.
+        numeric: It is a number that is not finite, which another worker would not mend.
+    """
+
+    cause: str
+    trace: str = ""
+    numeric: bool = False
+
+
 class RolloutSampler:
     """Asks every healthy worker for one rollout an iteration.
 
-    A worker has at most one request at a time. The reply of a worker that is too slow is thrown
-    away when it comes, and the worker is left out until then, so that no environment is sampled
-    twice in an iteration.
+    A worker has at most one request at a time, so that no environment is sampled twice in an
+    iteration. One that died, raised or is too slow is lost: its process is killed if it still runs,
+    Ray starts another, and `restore` gives it the weights.
 
     Args:
         group: RLlib's workers; the local one samples where there is no remote one.
         timeout_s: Seconds that `collect` waits; None waits for ever.
-        ignore_errors: Go on without a worker that failed; else its error is raised.
+        ignore_errors: Go on without a worker that was lost; else its error is raised.
+        restart: Let Ray start a lost worker again.
+        restore_s: Seconds that `restore` waits for a lost worker, once.
     """
 
     def __init__(
-        self, group: EnvRunnerGroup, *, timeout_s: float | None, ignore_errors: bool
+        self,
+        group: EnvRunnerGroup,
+        *,
+        timeout_s: float | None,
+        ignore_errors: bool,
+        restart: bool = True,
+        restore_s: float = 30.0,
     ) -> None:
         self._group = group
         self._timeout_s = timeout_s
         self._ignore_errors = ignore_errors
         self._requests: dict[ray.ObjectRef, int] = {}
-        self._late: dict[ray.ObjectRef, int] = {}
+        self._lost = LostWorkers(group, restart=restart, wait_s=restore_s)
 
     @property
     def pending(self) -> bool:
         """Whether rollouts were asked for and not collected yet."""
         return bool(self._requests)
 
+    @property
+    def causes(self) -> dict[int, str]:
+        """Why the workers were lost that are not back yet, by their index."""
+        return self._lost.causes
+
     def begin(self) -> None:
         """Ask the remote workers for a rollout, made with the weights that they have now."""
-        self._forget_late()
-        busy = {*self._requests.values(), *self._late.values()}
         actors = self._group._worker_manager.actors()
         for worker in self._group.healthy_worker_ids():
-            if worker not in busy:
+            if worker not in self._requests.values():
                 self._requests[actors[worker].apply.remote(_sample)] = worker
 
     def collect(self) -> list[Rollout]:
@@ -60,17 +88,22 @@ class RolloutSampler:
             One rollout of each worker that delivered, in the order of the workers.
 
         Raises:
-            RayError: If a worker failed and errors are not ignored.
+            FloatingPointError: If a worker met a number that is not finite.
+            RuntimeError: If a worker was lost and errors are not ignored.
         """
         local = self._group.local_env_runner
         if not self._group.num_remote_workers():
             return [local.sample()]
         if not self.pending:
             self.begin()
-        rollouts = [rollout for rollout in map(self._result, self._wait()) if rollout]
+        rollouts = self._replies()
         for rollout in rollouts:
             local.deliver(rollout.episodes)
         return sorted(rollouts, key=lambda rollout: rollout.worker_index)
+
+    def restore(self) -> list[int]:
+        """Return the lost workers that are back; they have no weights yet."""
+        return self._lost.back()
 
     def states(self) -> dict[int, Any]:
         """Return each healthy worker's sampling state, by its index; 0 is the local one."""
@@ -97,58 +130,53 @@ class RolloutSampler:
 
     def discard(self) -> None:
         """Throw the rollouts away that were asked for, once they are made."""
-        for reply in self._wait():
-            self._result(reply)
+        self._replies()
 
-    def _wait(self) -> list[tuple[ray.ObjectRef, int]]:
-        """Wait for the requests, and return those that are answered."""
+    def _replies(self) -> list[Rollout]:
+        """Wait for the requests, and return the rollouts; workers without one are lost."""
         requests, self._requests = self._requests, {}
         if not requests:
             return []
-        begin = time.monotonic()
         ready, late = ray.wait(list(requests), num_returns=len(requests), timeout=self._timeout_s)
-        self._late |= {reference: requests[reference] for reference in late}
-        if late:
-            logger.warning(
-                "No rollout from worker(s) %s within %.0f s (sample_timeout_s).",
-                sorted(requests[reference] for reference in late),
-                time.monotonic() - begin,
-            )
-        return [(reference, requests[reference]) for reference in ready]
+        for reference in late:
+            cause = f"it gave no rollout within {self._timeout_s:g} s (sample_timeout_s)"
+            self._lose(requests[reference], Fault(cause), kill=True)
+        replies = [(requests[reference], _reply(reference)) for reference in ready]
+        for worker, reply in replies:
+            if isinstance(reply, Fault) and reply.numeric:
+                raise FloatingPointError(f"Worker {worker}: {reply.cause}")
+        for worker, reply in replies:
+            if isinstance(reply, Fault):
+                self._lose(worker, reply, kill=bool(reply.trace))
+        return [reply for _, reply in replies if isinstance(reply, Rollout)]
 
-    def _result(self, reply: tuple[ray.ObjectRef, int]) -> Rollout | None:
-        """Return a worker's rollout, or None where it failed.
-
-        RLlib brings a worker that is called unhealthy back, and gives it the weights.
-        """
-        reference, worker = reply
-        manager = self._group._worker_manager
-        try:
-            rollout: Rollout | None = ray.get(reference)
-        except RayError as error:
-            manager.set_actor_state(worker, healthy=False)
-            if not self._ignore_errors:
-                raise
-            logger.error("Worker %d gave no rollout: %s", worker, error)
-            return None
-        if rollout is None:
-            manager.set_actor_state(worker, healthy=False)
-        return rollout
-
-    def _forget_late(self) -> None:
-        if self._late:
-            ready, _ = ray.wait(list(self._late), num_returns=len(self._late), timeout=0)
-            for reference in ready:
-                del self._late[reference]
+    def _lose(self, worker: int, fault: Fault, *, kill: bool) -> None:
+        logger.error("Worker %d was lost: %s\n%s", worker, fault.cause, fault.trace)
+        self._lost.add(worker, fault.cause, kill=kill)
+        if not self._ignore_errors:
+            raise RuntimeError(f"Worker {worker} was lost: {fault.cause}")
 
 
-def _sample(worker: PPGRolloutWorker) -> Rollout | None:
+def _reply(reference: ray.ObjectRef) -> Rollout | Fault:
+    try:
+        reply: Rollout | Fault = ray.get(reference)
+    except RayError as error:
+        return Fault(cause_of(error))
+    return reply
+
+
+def _sample(worker: PPGRolloutWorker) -> Rollout | Fault:
     """Sample, and send the finished episodes along: asking for them would wait for the worker.
 
-    A worker that Ray has just restarted, unseen by RLlib, must not act with weights of its own.
+    An exception is sent as text: raised, it would end the process, and its cause would be lost.
     """
-    if not worker.has_weights:
-        return None
-    rollout = worker.sample()
+    if not worker.has_weights:  # Ray has just restarted it, unseen by the learner
+        return Fault("its process was restarted")
+    try:
+        rollout = worker.sample()
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        numeric = isinstance(error, FloatingPointError)
+        return Fault(str(error) if numeric else cause, traceback.format_exc(), numeric)
     rollout.episodes = worker.get_metrics()
     return rollout

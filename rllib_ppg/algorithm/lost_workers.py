@@ -1,0 +1,129 @@
+"""Algorithm: rollout workers that were lost, until they are back.
+
+Ray starts a dead worker's process again; what it cannot see, a worker that hangs or whose
+environment is broken, is killed here first.
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+
+import ray
+from ray.exceptions import ActorDiedError, RayError
+
+from rllib_ppg._ray_compat import EnvRunnerGroup
+from rllib_ppg.algorithm.rollout import PPGRolloutWorker
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 0.2
+"""Seconds until a worker that did not answer is asked again."""
+
+
+class LostWorkers:
+    """Keeps an eye on the workers that are not healthy.
+
+    Args:
+        group: RLlib's workers.
+        restart: Let Ray start them again.
+        wait_s: Seconds that `back` waits for each of them, once.
+
+    Attributes:
+        causes: Why each of them was lost, by its index.
+    """
+
+    def __init__(self, group: EnvRunnerGroup, *, restart: bool, wait_s: float) -> None:
+        self.causes: dict[int, str] = {}
+        self._manager = group._worker_manager
+        self._restart = restart
+        self._wait_s = wait_s
+        self._deadlines: dict[int, float] = {}
+        self._killed: set[int] = set()
+        self._gone: set[int] = set()
+
+    def add(self, worker: int, cause: str, *, kill: bool) -> None:
+        """Take a worker out of service.
+
+        Args:
+            worker: Its index.
+            cause: Why, in one line.
+            kill: Its process still runs.
+        """
+        self._manager.set_actor_state(worker, healthy=False)
+        self.causes[worker] = cause
+        self._deadlines.pop(worker, None)
+        if kill:
+            self._killed.add(worker)
+            ray.kill(self._manager.actors()[worker], no_restart=not self._restart)
+
+    def back(self) -> list[int]:
+        """Return the workers that answer again, and call them healthy.
+
+        Waits for those that were lost since the last call, and for any where there is none left.
+        """
+        if not self._restart:
+            return []
+        found: list[int] = []
+        while True:
+            down = self._down()
+            found += self._answering(down)
+            left = [worker for worker in down if worker not in found]
+            if not left or time.monotonic() > self._deadline(left):
+                return sorted(found)
+            time.sleep(RETRY_S)
+
+    def _down(self) -> list[int]:
+        """Workers that may come back, those that RLlib itself took out of service included."""
+        manager = self._manager
+        down = [w for w in manager.actor_ids() if not manager.is_actor_healthy(w)]
+        for worker in down:
+            self.causes.setdefault(worker, "its process died")
+            self._deadlines.setdefault(worker, time.monotonic() + self._wait_s)
+        return [worker for worker in down if worker not in self._gone]
+
+    def _deadline(self, workers: Iterable[int]) -> float:
+        """Until when to wait for workers; anew where nobody is left to sample."""
+        if not self._manager.num_healthy_actors():
+            return min(self._deadlines[worker] for worker in workers)
+        return max(self._deadlines[worker] for worker in workers)
+
+    def _answering(self, workers: Iterable[int]) -> list[int]:
+        """Ask workers whether they are up, without waiting for any longer than for an answer."""
+        actors = self._manager.actors()
+        asked = {actors[worker].apply.remote(_is_fresh): worker for worker in workers}
+        if not asked:
+            return []
+        ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=self._wait_s)
+        return [asked[answer] for answer in ready if self._is_back(asked[answer], answer)]
+
+    def _is_back(self, worker: int, answer: ray.ObjectRef) -> bool:
+        try:
+            fresh = ray.get(answer)
+        except ActorDiedError as error:
+            if "creation task" in str(error):  # its constructor raised, and would again
+                self.causes[worker] = cause_of(error)
+                self._gone.add(worker)
+            return False
+        except RayError:
+            return False
+        if worker in self._killed and not fresh:
+            return False  # the old process, which is about to die
+        self._killed.discard(worker)
+        self._deadlines.pop(worker, None)
+        self.causes.pop(worker, None)
+        self._manager.set_actor_state(worker, healthy=True)
+        return True
+
+
+def _is_fresh(worker: PPGRolloutWorker) -> bool:
+    return not worker.has_weights
+
+
+def cause_of(error: RayError) -> str:
+    """Why a worker did not answer, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "creation task" in str(error):
+        return f"it cannot be started: {lines[-1]}"
+    if isinstance(error, ActorDiedError) or "unavailable" in str(error).lower():
+        return "its process died: it was killed, crashed, or the machine ran out of memory"
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__

@@ -1,0 +1,120 @@
+"""Algorithm: the checkpoints of a Tune trial, `checkpoint_000000` and so on in its folder.
+
+Ray writes a checkpoint to the machine's temporary folder and copies it to its place file by file.
+Where the place is a file system of this machine, here it is written beside its place and renamed,
+so that a folder of that name is whole, is written once, and no rest of a killed process stays.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pyarrow.fs import LocalFileSystem
+from ray.tune import Checkpoint
+
+from rllib_ppg._ray_compat import TrainingResult
+from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
+from rllib_ppg.errors import UserError
+
+UNFINISHED = ".checkpoint_unfinished"
+"""A trial's folder for the checkpoint that is being written."""
+
+COUNTERS = ("training_iteration", "time_total_s", "timesteps_total", "episodes_total")
+"""What Ray counts on from a checkpoint; it notes them elsewhere, the manifest holds them too."""
+
+
+def save(write: Callable[[str], None], metrics: Mapping[str, Any], storage: Any) -> TrainingResult:
+    """Write the next checkpoint of a trial.
+
+    Args:
+        write: Writes a checkpoint into a folder.
+        metrics: The newest result.
+        storage: Ray's `StorageContext` of the trial.
+
+    Raises:
+        OSError: If it cannot be written; nothing of it is left then.
+    """
+    local = isinstance(storage.storage_filesystem, LocalFileSystem)
+    folder = _unfinished(storage) if local else Path(tempfile.mkdtemp())
+    try:
+        write(str(folder))
+        checkpoint = _rename(folder, storage) if local else _upload(folder, storage)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return TrainingResult(checkpoint=checkpoint, metrics=dict(metrics))
+
+
+def _unfinished(storage: Any) -> Path:
+    storage._check_validation_file()  # this machine sees the run's folder, not one of its own
+    folder = Path(storage.trial_fs_path, UNFINISHED)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _rename(folder: Path, storage: Any) -> Checkpoint:
+    storage.current_checkpoint_index += 1
+    while Path(storage.checkpoint_fs_path).exists():  # Ray had no time to note the newest ones
+        storage.current_checkpoint_index += 1
+    folder.rename(storage.checkpoint_fs_path)
+    return Checkpoint(storage.checkpoint_fs_path, storage.storage_filesystem)
+
+
+def _upload(folder: Path, storage: Any) -> Checkpoint:
+    storage.current_checkpoint_index += 1
+    made: Checkpoint = storage.persist_current_checkpoint(Checkpoint.from_directory(str(folder)))
+    return made
+
+
+def whole(given: Any) -> tuple[TrainingResult, list[str]]:
+    """Find what to restore: the given checkpoint or, if Tune chose a broken one, an earlier one.
+
+    Args:
+        given: A folder, Ray's `Checkpoint`, or a `TrainingResult` with one.
+
+    Returns:
+        The checkpoint with Ray's counters, and what there is to say about it.
+
+    Raises:
+        UserError: If the checkpoint is broken and there is no earlier whole one.
+    """
+    result = _as_result(given)
+    if not isinstance(result.checkpoint.filesystem, LocalFileSystem):
+        return result, []  # checked once it was downloaded
+    folder = Path(result.checkpoint.path)
+    try:
+        summary = check_checkpoint(folder)
+    except UserError as error:
+        chosen_by_tune = bool(result.metrics)
+        found = newest_whole(folder.parent, before=folder)
+        if found.path is None or not chosen_by_tune:
+            raise
+        return at(found.path, check_checkpoint(found.path)), [
+            f"{error} Going on from {found.path.name}."
+        ]
+    return result if result.metrics else at(folder, summary), []
+
+
+def _as_result(given: Any) -> TrainingResult:
+    if isinstance(given, TrainingResult):
+        return given
+    checkpoint = given if isinstance(given, Checkpoint) else Checkpoint.from_directory(str(given))
+    return TrainingResult(checkpoint=checkpoint, metrics={})
+
+
+def at(folder: Path, summary: Mapping[str, Any]) -> TrainingResult:
+    """Describe a whole checkpoint as Ray does, with the counters of its manifest's summary."""
+    counters = summary.get("counters", {})
+    return TrainingResult(
+        checkpoint=Checkpoint.from_directory(str(folder)),
+        metrics={name: counters[name] for name in COUNTERS if name in counters},
+    )
+
+
+def reason(error: OSError) -> str:
+    """Say what is wrong, with the file's name where it is known."""
+    where = f": {os.fsdecode(error.filename)}" if error.filename else ""
+    return f"{error.strerror or error}{where}"
