@@ -44,8 +44,8 @@ _EXAMPLES = """
 
   rllib train --run PPG --env CartPole-v1 --stop '{"timesteps_total": 100000}'
 
-Flags override the file. Exit codes: 0 done, 1 a trial failed, 2 wrong usage, 130 interrupted
-(after a checkpoint).
+Flags override the file. Exit codes: 0 done, 1 a trial failed, 2 wrong usage, 130 (Ctrl-C)
+or 143 (SIGTERM) interrupted after a checkpoint.
 """
 
 
@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: The words after the command; those of the process unless given.
 
     Returns:
-        0 done, 1 a trial failed, 2 wrong usage, 130 interrupted.
+        0 done, 1 a trial failed, 2 wrong usage, 130 or 143 interrupted.
     """
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["--version"]:

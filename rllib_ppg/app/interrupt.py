@@ -14,15 +14,25 @@ class Interrupt:
         on_request: Called with the signal's name when the first one comes; must be quick.
 
     Attributes:
-        requested: Whether an orderly end has been asked for.
+        signal: The signal that has asked for an orderly end, or None.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, on_request: Callable[[str], None] = lambda name: None) -> None:
-        self.requested = False
+        self.signal: signal.Signals | None = None
         self._on_request = on_request
         self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether an orderly end has been asked for."""
+        return self.signal is not None
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell reports of a process that the signal ended: 130 or 143."""
+        return 128 + self.signal if self.signal is not None else 0
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
@@ -42,7 +52,7 @@ class Interrupt:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        self.signal = signal.Signals(number)
         self._on_request("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
 

@@ -1,6 +1,7 @@
 """App: run one experiment with Ray Tune, from the start or from where it was left."""
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import SCHEDULER_IMPORT, TrialScheduler, create_scheduler
 
 from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.app.experiment_state import drop_broken_notes
 from rllib_ppg.app.interrupt import Interrupt
 from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.app.report import TrialEnd, trial_end
-from rllib_ppg.app.run_folder import experiment_folder, storage_path
+from rllib_ppg.app.run_folder import experiment_folder, is_remote, storage_path
 from rllib_ppg.app.view import View
 from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
 from rllib_ppg.errors import UserError
@@ -28,20 +30,19 @@ class Outcome:
 
     Attributes:
         ends: How each of its trials ended.
-        interrupted: Ctrl-C was pressed.
-        at_once: It was pressed twice.
+        interrupted: 0, or the exit code of the signal that ended it: 130 (Ctrl-C), 143 (SIGTERM).
+        at_once: The signal came twice.
     """
 
     ends: list[TrialEnd]
-    interrupted: bool = False
+    interrupted: int = 0
     at_once: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 a trial failed, 130 interrupted."""
-        if self.interrupted:
-            return 130
-        return 1 if any(end.status == Trial.ERROR for end in self.ends) else 0
+        """0 done, 1 a trial failed or could not be saved, 130 or 143 interrupted."""
+        failed = any(end.status == Trial.ERROR or end.unsaved for end in self.ends)
+        return self.interrupted or int(failed)
 
 
 def make_tuner(experiment: Experiment, space: Mapping[str, Any]) -> tune.Tuner:
@@ -126,13 +127,19 @@ def check_resumable(experiment: Experiment) -> str:
     )
 
 
-def restored_tuner(experiment: Experiment, *, finished_too: bool) -> tune.Tuner:
+def restored_tuner(
+    experiment: Experiment, space: Mapping[str, Any], *, finished_too: bool
+) -> tune.Tuner:
     """Set up Tune to go on with an earlier run, failed trials included.
 
     Args:
         experiment: The experiment; only its name, place and stop keys count.
+        space: The configuration, for a run that was killed before any trial was noted down.
         finished_too: Let finished trials go on as well, because the stop keys have changed.
     """
+    folder = experiment_folder(experiment)
+    if not is_remote(folder) and not drop_broken_notes(Path(folder)):
+        return make_tuner(experiment, space)
     kind = tune.ResumeConfig.ResumeType
     return tune.Tuner.restore(
         check_resumable(experiment),
@@ -147,6 +154,9 @@ def restored_tuner(experiment: Experiment, *, finished_too: bool) -> tune.Tuner:
 
 def fit(tuner: tune.Tuner, experiment: Experiment, view: View) -> Outcome:
     """Run Tune to its end, to the first Ctrl-C (in order) or the second (at once)."""
+    # Ours stand in their place (`trial_log`), except where only Ray can write.
+    remote = is_remote(storage_path(experiment))
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "0" if remote else "1"
     with (
         view,
         Interrupt(lambda name: view.note(ENDING.format(name))) as interrupt,
@@ -162,7 +172,8 @@ def fit(tuner: tune.Tuner, experiment: Experiment, view: View) -> Outcome:
                 trial,
                 watch.progress.get(trial.trial_id),
                 watch.statuses.get(trial.trial_id, trial.status),
+                unsaved=trial.trial_id in watch.unsaved,
             )
             for trial in watch.trials
         ]
-        return Outcome(ends, interrupted=interrupt.requested, at_once=at_once)
+        return Outcome(ends, interrupted=interrupt.exit_code, at_once=at_once)

@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.progress import Progress, show, show_count, show_time
+from rllib_ppg.app.run_folder import free_megabytes
 from rllib_ppg.app.view import label_of
 
 _STEP_BUDGETS = ("timesteps_total", "num_env_steps_sampled_lifetime")
@@ -76,6 +77,7 @@ class TrialEnd:
         checkpoint: Its last checkpoint, or None.
         cause: Why it failed, or empty.
         progress: Where it stood.
+        unsaved: Its last checkpoint could not be written.
     """
 
     name: str
@@ -84,10 +86,20 @@ class TrialEnd:
     checkpoint: str | None
     cause: str
     progress: Progress
+    unsaved: bool = False
 
 
-def trial_end(trial: Any, progress: Progress | None, status: str) -> TrialEnd:
-    """Read off Tune's trial how it ended; `status` is Tune's word for it."""
+def trial_end(
+    trial: Any, progress: Progress | None, status: str, *, unsaved: bool = False
+) -> TrialEnd:
+    """Read off Tune's trial how it ended.
+
+    Args:
+        trial: The trial.
+        progress: Where it stood.
+        status: Tune's word for its end.
+        unsaved: Its last checkpoint could not be written.
+    """
     checkpoint = trial.checkpoint
     made_here = checkpoint is not None and checkpoint.path != trial.restore_path
     return TrialEnd(
@@ -97,6 +109,7 @@ def trial_end(trial: Any, progress: Progress | None, status: str) -> TrialEnd:
         checkpoint=checkpoint.path if made_here else None,
         cause=cause_of(trial) if status == "ERROR" else "",
         progress=progress or Progress(),
+        unsaved=unsaved,
     )
 
 
@@ -161,6 +174,9 @@ def _trial_lines(end: TrialEnd, *, single: bool) -> list[str]:
     if single:
         lines.append(_field("results", end.folder))
     lines.append(_field("checkpoint", end.checkpoint or "none was written"))
+    if end.unsaved:
+        free = free_megabytes(Path(end.folder))
+        lines.append(_field("", f"a newer one could not be written ({free:.0f} MB free there)"))
     if single and progress.iteration:
         lines.append(_field("curves", str(Path(end.folder) / "progress.csv")))
     return lines

@@ -28,7 +28,7 @@ def run_train(flags: TrainFlags, command: Sequence[str]) -> int:
         command: Its words after `rllib`, to be written down and shown again.
 
     Returns:
-        The exit code: 0 done, 1 a trial failed, 130 interrupted.
+        The exit code: 0 done, 1 a trial failed, 130 or 143 interrupted by Ctrl-C or SIGTERM.
 
     Raises:
         UserError: If anything that was given is wrong; nothing has been started then.
@@ -143,7 +143,7 @@ def _train(
             plans = [plan.make_plan(experiment, settings, flags) for experiment in experiments]
         for each in plans:
             code = max(code, _run(each, flags, command, alone=len(plans) == 1))
-            if code == INTERRUPTED:
+            if code >= INTERRUPTED:
                 break
     return code
 
@@ -156,7 +156,7 @@ def _run(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -
     for line in plan.notes:
         print(line)
     if flags.resume:
-        tuner = launch.restored_tuner(experiment, finished_too=plan.stop_changed)
+        tuner = launch.restored_tuner(experiment, plan.space, finished_too=plan.stop_changed)
     else:
         tuner = launch.make_tuner(experiment, plan.space)
     write_description(experiment, plan.complete, command, resumed=flags.resume)

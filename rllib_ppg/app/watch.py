@@ -5,15 +5,21 @@ the two classes for Tune hold nothing: they pass everything on to the `RunWatch`
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
+from ray.tune.utils import flatten_dict
 
+from rllib_ppg.app.adopt import adopt_newest
+from rllib_ppg.app.experiment_state import ExperimentState
 from rllib_ppg.app.interrupt import Interrupt, end_tune_loop
 from rllib_ppg.app.progress import Progress
 from rllib_ppg.app.report import cause_of, error_of
+from rllib_ppg.app.run_folder import is_remote
+from rllib_ppg.app.trial_log import TrialLog
 from rllib_ppg.app.view import View, label_of
 from rllib_ppg.errors import UserError
 
@@ -33,6 +39,7 @@ class RunWatch:
         trials: Tune's trials, those not yet started included.
         progress: Where each trial stands, by its id.
         statuses: Tune's statuses when an orderly end was reached; cleaning up overwrites them.
+        unsaved: Ids of the trials whose newest checkpoint could not be written.
     """
 
     current: "RunWatch | None" = None
@@ -43,8 +50,12 @@ class RunWatch:
         self.trials: Sequence[Trial] = ()
         self.progress: dict[str, Progress] = {}
         self.statuses: dict[str, str] = {}
+        self.unsaved: set[str] = set()
         self._stop = stop
         self._given: set[str] = set()
+        self._logs: dict[str, TrialLog] = {}
+        self._saved: dict[str, str | None] = {}
+        self._state = ExperimentState()
 
     def __enter__(self) -> "RunWatch":
         RunWatch.current = self
@@ -68,16 +79,59 @@ class RunWatch:
                 trial.invalidate_json_state()
 
     def step_ends(self) -> None:
-        """End Tune's loop once no trial runs any more and an end was asked for."""
+        """Keep Tune's notes; end its loop once no trial runs any more and an end was asked for."""
+        if self.trials and not is_remote(self.trials[0].path):
+            self._state.keep(self.trials[0].storage)
         if self.stopping and not any(trial.status == Trial.RUNNING for trial in self.trials):
             self.statuses = {trial.trial_id: trial.status for trial in self.trials}
             end_tune_loop()
 
     def result(self, trial: Trial, result: dict[str, Any]) -> None:
-        """Show a new result."""
+        """Show a new result, and write it to the trial's files."""
         progress = self.progress.setdefault(trial.trial_id, Progress(self._stop))
         progress.update(result)
+        for text in result.get("notices", ()):
+            self.view.event(f"{self._prefix(trial)}{text}")
         self.view.result(trial, progress, len(self.trials))
+        if not is_remote(trial.path):  # Ray's own loggers write there
+            self._log(trial).write(result)
+
+    def _log(self, trial: Trial) -> TrialLog:
+        if trial.trial_id not in self._logs:
+            warn = self.view.event
+            self._logs[trial.trial_id] = TrialLog(Path(trial.path), trial.config, warn)
+        return self._logs[trial.trial_id]
+
+    def _prefix(self, trial: Trial) -> str:
+        return f"trial {label_of(trial)}: " if len(self.trials) > 1 else ""
+
+    def resumed(self, trial: Trial) -> bool:
+        """Let a trial of an earlier process go on from its newest whole checkpoint.
+
+        Returns:
+            Whether it had reached its end there.
+        """
+        if trial.trainable_name != "PPG" or is_remote(trial.path):
+            return False
+        adopted = adopt_newest(trial)
+        where = adopted.checkpoint.name if adopted.checkpoint else "the beginning"
+        for note in adopted.notes:
+            self.view.event(f"{self._prefix(trial)}{note} Going on from {where}.")
+        if adopted.result is None:
+            return False
+        self.progress.setdefault(trial.trial_id, Progress(self._stop)).update(adopted.result)
+        trial.stopping_criterion = dict(self._stop)
+        # It is done by today's stop keys or not at all.
+        return bool(trial.should_stop({**flatten_dict(adopted.result, "/"), "done": False}))
+
+    def saved(self, trial: Trial) -> None:
+        """Note whether a checkpoint was written that was due."""
+        newest = trial.checkpoint.path if trial.checkpoint else None
+        if newest == self._saved.get(trial.trial_id):
+            self.unsaved.add(trial.trial_id)
+        else:
+            self.unsaved.discard(trial.trial_id)
+        self._saved[trial.trial_id] = newest
 
     def failed(self, trial: Trial, *, again: bool) -> None:
         """Say that a trial failed, and whether it goes on from its checkpoint."""
@@ -117,6 +171,11 @@ class WatchCallback(Callback):
         """A trial has a new result."""
         if RunWatch.current:
             RunWatch.current.result(trial, result)
+
+    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial was asked for a checkpoint, and has answered."""
+        if RunWatch.current:
+            RunWatch.current.saved(trial)
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -159,13 +218,16 @@ class OrderlyScheduler(TrialScheduler):
         return bool(self.inner.set_search_properties(metric, mode, **spec))
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Give up a trial that came back from an error that would come again."""
+        """Give up a trial whose error would come again; let others go on from where they were."""
         self.inner.on_trial_add(tune_controller, trial)
         watch = RunWatch.current
-        came_back = trial.status == Trial.PENDING and trial.run_metadata.error_filename
-        if watch and came_back and watch.is_hopeless(trial):
+        if not watch or trial.status != Trial.PENDING or not trial.relative_logdir:
+            return
+        if trial.run_metadata.error_filename and watch.is_hopeless(trial):
             tune_controller._set_trial_status(trial, Trial.ERROR)
             watch.failed(trial, again=False)
+        elif watch.resumed(trial):
+            tune_controller._set_trial_status(trial, Trial.TERMINATED)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Pass on that a trial failed."""

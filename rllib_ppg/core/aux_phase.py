@@ -157,7 +157,8 @@ class AuxPhase:
         self.epoch = 0
         self.minibatch = 0
         self.minibatches = -(-store.count // settings.aux_mbsize)
-        self.old_inputs = torch.empty(
+        # Zeros: a checkpoint in epoch 0 would hold what lay in memory.
+        self.old_inputs = torch.zeros(
             (len(self._frames), spec.num_inputs), dtype=torch.float32, device=updater.device
         )
         self._old_copies: dict[torch.device, Tensor] = {}
