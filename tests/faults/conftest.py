@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_runs import Runs, left_over, wait_until
+from fault_runs import ITERATIONS, Runs, left_over, wait_until
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def make_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Runs]]:
     """Makes runs; none of their processes may be left in the end."""
     made: list[Runs] = []
@@ -23,3 +23,11 @@ def make_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
         runs.end()
     for runs in made:
         wait_until(lambda token=runs.token: not left_over(token), "the end of all processes")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(make_runs: Callable[..., Runs]) -> Runs:
+    """A run to its end without any fault."""
+    runs = make_runs(ITERATIONS)
+    assert runs.run() == 0, runs.output
+    return runs

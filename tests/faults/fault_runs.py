@@ -17,6 +17,8 @@ import numpy as np
 MARK = "RLLIB_PPG_FAULT_TEST"
 """Environment variable by which a test finds the processes that it caused."""
 
+ITERATIONS = 40
+
 CONFIG = {
     "num_env_runners": 0, "num_envs": 4, "rollout_fragment_length": 16, "n_pi": 3,
     "n_aux_epochs": 2, "aux_mbsize": 4, "nminibatch": 2, "aux_slice_s": 1e-4, "seed": 5,

@@ -6,18 +6,9 @@ import random
 import subprocess
 
 import pytest
-from fault_runs import Runs, differences, kill, left_over, state_of, wait_until
+from fault_runs import ITERATIONS, Runs, differences, kill, left_over, state_of, wait_until
 
 from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
-
-ITERATIONS = 40
-
-
-@pytest.fixture(scope="module")
-def undisturbed(make_runs) -> Runs:
-    runs = make_runs(ITERATIONS)
-    assert runs.run() == 0, runs.output
-    return runs
 
 
 def newest_iteration(runs: Runs) -> int:

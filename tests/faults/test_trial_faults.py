@@ -1,0 +1,72 @@
+"""The trial killed, the run interrupted, checkpoints damaged: it goes on from the newest whole one.
+
+All faults of a test hit one run, one after the other, since most of the time is Ray's start.
+"""
+
+import os
+import signal
+
+import pytest
+from fault_runs import ITERATIONS, Runs, differences, state_of, trial_process, wait_until
+
+from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
+
+
+def wait_for_rows(runs: Runs, count: int) -> None:
+    wait_until(lambda: len(runs.rows()) >= count, f"{count} results", runs.processes[-1])
+
+
+def interrupt(runs: Runs, number: signal.Signals) -> int:
+    runs.processes[-1].send_signal(number)
+    return runs.processes[-1].wait(120)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_interrupted_damaged_and_killed_runs_end_as_undisturbed_ones(make_runs, undisturbed):
+    runs = make_runs(ITERATIONS, {"max_failures": 1})
+    runs.start()
+    wait_for_rows(runs, 8)
+    assert interrupt(runs, signal.SIGINT) == 130, runs.output
+    newest = runs.checkpoints()[-1]
+    assert check_checkpoint(newest)["training_iteration"] == len(runs.rows()), "a final checkpoint"
+
+    with (newest / "frames").open("r+b") as file:
+        file.truncate(10)
+    done = len(runs.rows())
+    runs.start("--resume")
+    wait_for_rows(runs, done + 8)
+    assert f"The checkpoint {newest} is broken: frames is truncated" in runs.output
+    assert "Going on from checkpoint_" in runs.output
+    assert interrupt(runs, signal.SIGTERM) == 143, runs.output
+    whole = newest_whole(runs.trial)
+    assert check_checkpoint(whole.path)["training_iteration"] == len(runs.rows())
+
+    done = len(runs.rows())
+    process = runs.start("--resume")
+    wait_for_rows(runs, done + 8)
+    os.kill(trial_process(runs.token), signal.SIGKILL)
+    assert process.wait(240) == 0, runs.output
+    assert "going on from its last checkpoint" in runs.output
+
+    final, expected = newest_whole(runs.trial).path, undisturbed.checkpoints()[-1]
+    assert differences(state_of(final), state_of(expected)) == []
+    assert [row["training_iteration"] for row in runs.rows()] == list(range(1, ITERATIONS + 1))
+    assert "Traceback" not in runs.output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_without_a_whole_checkpoint_a_run_begins_again(make_runs, undisturbed):
+    runs = make_runs(12)
+    assert runs.run() == 0, runs.output
+    for checkpoint in runs.checkpoints():
+        (checkpoint / "rllib_ppg.json").unlink()
+    assert runs.run("--resume", "--stop", '{"training_iteration": 20}') == 0, runs.output
+    assert "Going on from the beginning" in runs.output
+    assert [row["training_iteration"] for row in runs.rows()] == list(range(1, 21))
+    stats, expected = (
+        r.rows()[13]["info"]["learner"]["default_policy"]["learner_stats"]["policy_phase"]
+        for r in (runs, undisturbed)
+    )
+    assert differences(stats, expected) == []
