@@ -98,10 +98,10 @@ def test_environments_that_cannot_save_their_state_are_reset_and_that_is_said(ra
     trained(algorithm, 1)
     algorithm.save(str(tmp_path))
     resumed = Algorithm.from_checkpoint(str(tmp_path))
-    assert resumed.train()["notices"] == (
+    assert resumed.train()["notices"] == [
         "CartPole-v1 cannot save its state: all environments begin new episodes."
-    )
-    assert resumed.train()["notices"] == ""
+    ]
+    assert resumed.train()["notices"] == []
 
 
 def test_size_and_time_of_the_newest_checkpoint_are_reported(ray_local, tmp_path):

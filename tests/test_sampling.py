@@ -141,11 +141,11 @@ def test_a_lost_worker_costs_its_rows_of_one_iteration_and_comes_back(started, t
     stats = result["info"]["learner"]["default_policy"]["learner_stats"]
     assert stats["lost_envs"] == 2 and stats["lost_workers"] == 1
     assert result["num_env_steps_sampled_this_iter"] == 2 * STEPS
-    assert result["notices"].startswith(f"Worker 2 was lost: {expected}")
+    assert result["notices"][0].startswith(f"Worker 2 was lost: {expected}")
     (tmp_path / "raises").unlink(missing_ok=True)
     (tmp_path / "hangs").unlink(missing_ok=True)
     result = algorithm.train()
-    assert result["notices"] == "Worker 2 is back, with new episodes."
+    assert result["notices"] == ["Worker 2 is back, with new episodes."]
     assert result["num_env_steps_sampled_this_iter"] == 4 * STEPS
     rollouts = algorithm._sampler.collect()
     for rollout in rollouts:

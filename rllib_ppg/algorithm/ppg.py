@@ -122,8 +122,7 @@ class PPG(Algorithm):
     def step(self) -> dict[str, Any]:
         """Run a training iteration; what a person has to be told stands under `notices`."""
         result: dict[str, Any] = super().step()
-        result["notices"] = "\n".join(self._notices)
-        self._notices.clear()
+        result["notices"], self._notices = self._notices, []
         return result
 
     def training_step(self) -> dict[str, Any] | None:

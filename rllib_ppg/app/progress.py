@@ -23,6 +23,7 @@ class Progress:
         stop: The stop keys.
         result: The latest result.
         times: Seconds by part of the work, summed over this process.
+        notices: What the latest result had to say in words.
     """
 
     stop: Mapping[str, float] = field(default_factory=dict)
@@ -31,6 +32,7 @@ class Progress:
     seconds: float = 0.0
     result: Mapping[str, Any] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
     _first: tuple[float, float] | None = None
 
     def update(self, result: Mapping[str, Any]) -> None:

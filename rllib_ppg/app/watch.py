@@ -90,8 +90,11 @@ class RunWatch:
         """Show a new result, and write it to the trial's files."""
         progress = self.progress.setdefault(trial.trial_id, Progress(self._stop))
         progress.update(result)
-        for text in result.get("notices", ()):
-            self.view.event(f"{self._prefix(trial)}{text}")
+        notices = result.get("notices", [])
+        for text in notices:
+            if text not in progress.notices:  # it goes on, as a full disk does
+                self.view.event(f"{self._prefix(trial)}{text}")
+        progress.notices = notices
         self.view.result(trial, progress, len(self.trials))
         if not is_remote(trial.path):  # Ray's own loggers write there
             self._log(trial).write(result)

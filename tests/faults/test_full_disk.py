@@ -10,7 +10,7 @@ from fault_runs import ITERATIONS, Runs, differences, state_of, wait_until
 
 from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
 
-MEGABYTES = 8
+MEGABYTES = 24
 
 
 class SmallDisk:

@@ -1,0 +1,63 @@
+"""Rollout workers killed at random moments: no run fails, and nothing is counted twice."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+from fault_runs import Runs, wait_until, workers
+
+NUM_ENVS, STEPS = 4, 16
+
+
+def kill_a_worker(runs: Runs, generator: random.Random) -> bool:
+    """SIGKILL one of the workers that are up; returns whether one was."""
+    there = workers(runs.token)
+    if not there:
+        return False
+    try:
+        os.kill(generator.choice(there), signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def check_rows(runs: Runs) -> None:
+    """Every iteration once; its steps are those of the workers that were left."""
+    rows = runs.rows()
+    assert [row["training_iteration"] for row in rows] == list(range(1, len(rows) + 1))
+    steps = 0
+    for row in rows:
+        stats = row["info"]["learner"]["default_policy"]["learner_stats"]
+        made = row["num_env_steps_sampled_this_iter"]
+        if not stats["phase"]["in_aux_phase"]:
+            assert made == (NUM_ENVS - stats["lost_envs"]) * STEPS
+            lost = [text for text in row["notices"] if "was lost" in text]
+            assert bool(lost) == bool(stats["lost_workers"])
+        steps += made
+        assert row["num_env_steps_sampled_lifetime"] == steps
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_thirty_killed_workers_fail_no_run(make_runs):
+    seed = random.SystemRandom().randrange(10**6)
+    generator = random.Random(seed)
+    runs = make_runs(10**6, num_env_runners=2, n_aux_epochs=1)
+    process = runs.start()
+    wait_until(lambda: len(runs.rows()) >= 3, "results", process)
+    kills = 0
+    while kills < 30:
+        time.sleep(generator.uniform(0, 8))
+        kills += kill_a_worker(runs, generator)
+        assert process.poll() is None, f"seed {seed}\n{runs.output[-3000:]}"
+    there = len(runs.rows())
+    wait_until(lambda: len(runs.rows()) >= there + 20, "more results", process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 130, runs.output[-3000:]
+    check_rows(runs)
+    lost = sum("was lost" in text for row in runs.rows() for text in row["notices"])
+    back = sum("is back" in text for row in runs.rows() for text in row["notices"])
+    assert lost >= 20 and back >= lost - 2, f"seed {seed}: some are killed before they are up"
+    assert "Traceback" not in runs.output
