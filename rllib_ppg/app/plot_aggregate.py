@@ -16,7 +16,7 @@ from rllib_ppg.errors import UserError
 
 AGGREGATE_NAMES = {
     "mean": "mean",
-    "median": "median over games",
+    "median": "median",
     "iqm": "interquartile mean",
     "optimality_gap": "optimality gap",
 }
@@ -117,8 +117,8 @@ def band(
     begin, end = max(curve.x[0] for curve in used), min(curve.x[-1] for curve in used)
     if begin > end:
         raise UserError(
-            f"{name}: one run ends at {end:,.8g} and another begins at {begin:,.8g}, so that they have "
-            "no mean; use --group run."
+            f"{name}: one run ends at {end:,.8g} and another begins at {begin:,.8g}, so that they "
+            "have no mean; use --group run."
         )
     longest = max(curve.x[-1] for curve in used)
     if longest > end:
@@ -183,10 +183,7 @@ def _student_half_width(scores: FloatArray) -> float:
     return float(t.ppf(0.975, freedom) * math.sqrt(total))
 
 
-def interval_text(interval: str, aggregate: str = "mean") -> str:
+def interval_text(interval: str) -> str:
     """What the intervals of a figure are, in words; empty without any."""
-    if interval == "none":
-        return ""
-    kind = "bootstrap" if interval == "bootstrap" else "Student's t"
-    over = "" if aggregate == "mean" else f" of the {AGGREGATE_NAMES[aggregate]}"
-    return f"95 % {kind} interval{over} over runs"
+    kinds = {"bootstrap": "bootstrap", "t": "Student's t"}
+    return f"95 % {kinds[interval]} interval over runs" if interval in kinds else ""

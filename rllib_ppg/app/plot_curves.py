@@ -17,6 +17,7 @@ from rllib_ppg.app.plot_figure import (
     plain_numbers,
     wrapped,
 )
+from rllib_ppg.app.plot_runs import REFERENCE
 from rllib_ppg.app.plot_tables import FloatArray
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class CurvePlot:
         panels: Groups' bands by the panel's title.
         x: One of `X_LABELS`.
         y_label: What the curves are.
+        aggregate: What the lines are, in words.
         interval: What the bands are, in words; empty without any.
         title: Above all; None for none.
         seeds: Whether each run is drawn too.
@@ -47,6 +49,7 @@ class CurvePlot:
     panels: Mapping[str, Sequence[Band]]
     x: str
     y_label: str
+    aggregate: str
     interval: str
     title: str | None = None
     seeds: bool = False
@@ -66,11 +69,11 @@ def x_unit(x: str, bands: Sequence[Band]) -> tuple[float, str]:
 def runs_label(name: str, counts: Sequence[int], *, interval: bool, games: int = 1) -> str:
     """Return a group's name with its runs a game, and the games that are taken together."""
     low, high = min(counts), max(counts)
+    runs = f"{low} to {high} seeds" if low < high else "1 seed" if high == 1 else f"{high} seeds"
     many = f" × {games} games" if games > 1 else ""
-    if high == 1:
-        return f"{name} (1 seed{many}{': no interval' if interval else ''})"
-    runs = f"{low} seeds" if low == high else f"{low} to {high} seeds"
-    return f"{name} ({runs}{many})"
+    alone = ": no interval" if interval and high == 1 else ""
+    begin = f"{name[:-1]}, " if name.endswith(REFERENCE) else f"{name} ("
+    return f"{begin}{runs}{many}{alone})"
 
 
 def group_labels(panels: Mapping[str, Sequence[Band]], *, interval: bool) -> dict[str, str]:
@@ -99,7 +102,7 @@ def draw_curves(plot: CurvePlot) -> "Figure":
     shown = [wrapped(label) for label in labels.values()]
     rows, columns = grid(len(plot.panels))
     width, height = (6.4, 4.2) if rows * columns == 1 else (3.1 * columns, 2.5 * rows)
-    heading = wrapped(_legend_title(bands, plot))
+    heading = _legend_title(bands, plot)
     figure = new_figure(width, height, [*heading.split("\n"), *shown], plot.title)
     references = {band.name: band.reference for band in bands}
     looks = {name: look(k, reference=references[name]) for k, name in enumerate(labels)}
@@ -112,15 +115,25 @@ def draw_curves(plot: CurvePlot) -> "Figure":
         axes.margins(x=0.02)
         axes.set_title(wrapped(game) if len(plot.panels) > 1 or not plot.title else "")
         plain_numbers(axes)
-    figure.supxlabel(x_label, fontsize=10)
-    figure.supylabel(wrapped(plot.y_label, int(height / 0.09)), fontsize=10)
+    y_label = wrapped(plot.y_label, int(height / 0.09))
+    if rows * columns == 1:
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+    else:
+        figure.supxlabel(x_label, fontsize=10)
+        figure.supylabel(y_label, fontsize=10)
     legend(figure, [handles[name] for name in labels], shown, heading)
     return figure
 
 
 def _legend_title(bands: Sequence[Band], plot: CurvePlot) -> str:
-    with_interval = any(np.isfinite(band.low).any() for band in bands)
-    return f"Band: {plot.interval}" if plot.interval and with_interval else ""
+    """What the marks are, where a line is more than one run."""
+    if all(len(band.curves) == 1 for band in bands):
+        return ""
+    parts = [f"Lines: {plot.aggregate}"]
+    if any(np.isfinite(band.low).any() for band in bands):
+        parts.append(f"Bands: {plot.interval}")
+    return "\n".join(wrapped(part) for part in [*parts, "Thin lines: runs"][: 2 + plot.seeds])
 
 
 def _draw_band(

@@ -102,15 +102,17 @@ def draw_bars(cells: Sequence[Cell], labels: Labels) -> "Figure":
             linewidth=0.5,
         )
         handles.append(bars)
-        axes.errorbar(
-            x,
-            [cell.interval.estimate for cell in own],
-            _errors([cell.interval for cell in own]),
-            fmt="none",
-            ecolor="0.25",
-            elinewidth=1.2,
-            capsize=2.5,
-        )
+        for color, width in (("white", 3.0), ("0.25", 1.2)):  # the white one shows it on black
+            axes.errorbar(
+                x,
+                [cell.interval.estimate for cell in own],
+                _errors([cell.interval for cell in own]),
+                fmt="none",
+                ecolor=color,
+                elinewidth=width,
+                capsize=2.5,
+                capthick=width,
+            )
     axes.axhline(0, color="0.3", linewidth=0.8)
     _game_axis(axes, games)
     axes.set_ylabel(wrapped(labels.value, 45))

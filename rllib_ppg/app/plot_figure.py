@@ -131,7 +131,7 @@ def legend(figure: "Figure", handles: Sequence[Any], labels: Sequence[str], titl
         handles,
         # matplotlib leaves out labels that begin with an underscore.
         [f" {label}" if label.startswith("_") else label for label in labels],
-        title=wrapped(title),
+        title=title,
         loc="outside right upper",
         alignment="left",
         handlelength=2.8,

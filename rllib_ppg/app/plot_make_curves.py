@@ -43,9 +43,17 @@ def make_curves(flags: PlotFlags, note: Note) -> CurvePlot:
             panels.setdefault(game, []).append(replace(made, name=name))
     _check_panels(panels)
     _say_few(panels, flags, note)
-    interval = interval_text(flags.interval, aggregate)
-    label = _y_label(curves, flags, aggregate)
-    return CurvePlot(panels, flags.x, label, interval, flags.title, flags.seeds)
+    _say_repeated(panels, note)
+    many = any(found.num_games > 1 for bands in panels.values() for found in bands)
+    return CurvePlot(
+        panels,
+        flags.x,
+        _y_label(curves, flags),
+        f"{AGGREGATE_NAMES[aggregate]} over runs{' and games' if many else ''}",
+        interval_text(flags.interval),
+        flags.title,
+        flags.seeds,
+    )
 
 
 def read_curves(flags: PlotFlags, note: Note) -> list[Curve]:
@@ -171,7 +179,15 @@ def _say_few(panels: dict[str, list[Band]], flags: PlotFlags, note: Note) -> Non
         )
 
 
-def _y_label(curves: Sequence[Curve], flags: PlotFlags, aggregate: str) -> str:
+def _say_repeated(panels: dict[str, list[Band]], note: Note) -> None:
+    """Say where runs that count as seeds have the same one."""
+    for found in (found for bands in panels.values() for found in bands):
+        keys = [(c.origin.game, c.origin.seed) for c in found.curves if c.origin.seed is not None]
+        if len(set(keys)) < len(keys):
+            note(f"{found.name}: some of its runs have the same seed.")
+
+
+def _y_label(curves: Sequence[Curve], flags: PlotFlags) -> str:
     metric = curves[0].metric
     if metric not in RETURNS:
         label = metric.removeprefix(f"{LEARNER_STATS}/")
@@ -179,6 +195,4 @@ def _y_label(curves: Sequence[Curve], flags: PlotFlags, aggregate: str) -> str:
         label = f"normalised return (table {flags.normalize})"
     else:
         label = "mean return of an episode"
-    if aggregate != "mean":
-        label = f"{label}, {AGGREGATE_NAMES[aggregate]}"
     return f"{label}, smoothed {flags.smooth:g}" if flags.smooth else label

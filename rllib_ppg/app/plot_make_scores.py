@@ -123,10 +123,9 @@ def _bars(groups: dict[str, ByGame], flags: PlotFlags, levels: str, note: Note) 
     if flags.normalize:
         found += overall(groups, flags.aggregate or "iqm", flags.interval, note)
     labels = Labels(_value_label(flags, levels), interval_text(flags.interval), flags.title)
-    numbers = {labels.value: [cell.interval for cell in found]}
     return ScorePlot(
         lambda: draw_bars(found, labels),
-        lambda: terminal.print_cells(found, numbers, labels.interval),
+        lambda: terminal.print_cells(found, {}, labels.value, labels.interval),
     )
 
 
@@ -159,7 +158,7 @@ def _profiles(groups: dict[str, ByGame], flags: PlotFlags, levels: str, note: No
     shares = {name: profile.estimate for name, profile in profiles.items()}
     return ScorePlot(
         lambda: draw_profiles(taus, profiles, names, labels),
-        lambda: terminal.print_profiles(taus, shares, names, ""),
+        lambda: terminal.print_profiles(taus, shares, names),
     )
 
 
@@ -208,14 +207,14 @@ def _gap(groups: Groups, flags: PlotFlags, note: Note) -> ScorePlot:
     gaps: dict[str, ByGame] = {
         name: _differences(members, unseen) for name, members in groups.items()
     }
-    numbers = {levels: [cell.interval for cell in found] for levels, found in columns.items()}
-    numbers["gap"] = [cell.interval for cell in _with_mean(gaps, flags, note)]
+    differences = _with_mean(gaps, flags, note)
     kind = f"normalised return (table {flags.normalize})" if flags.normalize else "mean return"
     labels = Labels(kind, interval_text(flags.interval), flags.title)
+    what = f"{kind}; gap: train less {unseen}, run by run"
     train, test = columns["train"], columns[unseen]
     return ScorePlot(
         lambda: draw_gap(train, test, labels, unseen),
-        lambda: terminal.print_cells(train, numbers, labels.interval),
+        lambda: terminal.print_cells(differences, columns, what, labels.interval),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rllib_ppg.app.plot_runs import Curve, Origin
+from rllib_ppg.app.plot_runs import REFERENCE, Curve, Origin
 from rllib_ppg.app.plot_tables import nearest_columns
 from rllib_ppg.errors import UserError
 
@@ -108,5 +108,5 @@ def _curve(path: str, key: tuple[str, ...], points: list[tuple[float, float]]) -
         )
     name = label or Path(path).name.split(".")[0]
     number = int(seed) if seed.isdigit() else None
-    origin = Origin(Path(path), name, game=game or None, label=f"{name} (reference)", seed=number)
+    origin = Origin(Path(path), name, game=game or None, label=f"{name}{REFERENCE}", seed=number)
     return Curve(origin, x, y, "return", reference=True)

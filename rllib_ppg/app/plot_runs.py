@@ -47,6 +47,9 @@ X_COLUMNS: Mapping[str, tuple[Sequence[str], float]] = {
 }
 """Columns of each --x, and what one of their units is."""
 
+REFERENCE = " (reference)"
+"""What the name of a published curve ends in."""
+
 Note = Callable[[str], None]
 
 

@@ -23,6 +23,7 @@ from rllib_ppg.core.learning_curves import area_under_curve
 MARKS = "*o+x#@%&"
 COLORS = ("blue", "red", "green", "magenta", "yellow", "cyan", "white", "bright_black")
 HEIGHT = 14
+NAME_WIDTH = 8
 MIN_WIDTH, MAX_WIDTH = 40, 120
 
 
@@ -112,14 +113,9 @@ def print_summary(plot: CurvePlot) -> None:
 
     The mean height is the area under the curve over the range that all curves of a panel cover.
     """
-    out = console()
-    unit, x_label = x_unit(plot.x, [band for found in plot.panels.values() for band in found])
-    table = Table(caption=_caption(plot.interval), caption_justify="left")
     panelled = len(plot.panels) > 1
-    for name in (["game"] if panelled else []) + ["group"]:
-        table.add_column(name, overflow="fold")
-    for name in ("runs", f"{x_label}", "last value", "mean height"):
-        table.add_column(name, justify="right")
+    table = _table(["game", "group"] if panelled else ["group"], "runs", plot.x, "last", "height")
+    without = False
     for game, bands in plot.panels.items():
         begin, end = max(band.x[0] for band in bands), min(band.x[-1] for band in bands)
         for band in bands:
@@ -127,14 +123,17 @@ def print_summary(plot: CurvePlot) -> None:
             if begin < end:
                 height = area_under_curve(band.x, band.estimate, start=begin, end=end)
             last = Interval(band.estimate[-1], band.low[-1], band.high[-1])
+            without = without or math.isnan(last.low)
             table.add_row(
                 *[Text(text) for text in ([game] if panelled else []) + [band.name]],
                 _runs(band),
-                f"{band.x[-1] / unit:.4g}",
+                f"{band.x[-1]:,.{2 if plot.x == 'hours' else 0}f}",
                 interval_text(last),
                 _number(height),
             )
-    out.print(table)
+    console().print(table)
+    what = "last: the last value; height: mean height over the range that all curves cover"
+    _print_caption(f"{what}. ", plot.interval, without=without)
 
 
 def _runs(band: Band) -> str:
@@ -143,46 +142,41 @@ def _runs(band: Band) -> str:
 
 
 def print_cells(
-    cells: Sequence[Cell], what: Mapping[str, Sequence[Interval]], caption: str
+    cells: Sequence[Cell], others: Mapping[str, Sequence[Cell]], what: str, interval: str
 ) -> None:
-    """Print numbers with their intervals.
+    """Print numbers, the first with their intervals.
 
     Args:
-        cells: One a row: group, game and number of runs.
-        what: Columns by name, each with one number a row.
-        caption: Said below.
+        cells: One a row: group, game, number of runs and number.
+        others: Further numbers by the column's name, in the same order.
+        what: What the first numbers are.
+        interval: What the intervals are, in words; empty without any.
     """
-    table = Table(caption=_caption(caption), caption_justify="left")
-    table.add_column("group", overflow="fold")
-    table.add_column("game", overflow="fold")
-    for name in ("runs", *what):
-        table.add_column(name, justify="right")
+    table = _table(["group", "game"], "runs", *others, "gap" if others else "mean")
     for k, cell in enumerate(cells):
-        numbers = [interval_text(column[k]) for column in what.values()]
-        table.add_row(Text(cell.group), Text(cell.game), str(cell.num_runs), *numbers)
+        numbers = [_number(column[k].interval.estimate) for column in others.values()]
+        last = interval_text(cell.interval)
+        table.add_row(Text(cell.group), Text(cell.game), str(cell.num_runs), *numbers, last)
     console().print(table)
+    _print_caption(f"{what}. ", interval, without=any(cell.num_runs == 1 for cell in cells))
 
 
 def print_pairs(pairs: Mapping[tuple[str, str], Interval], caption: str) -> None:
     """Print the probability of improvement of each pair."""
-    table = Table(caption=_caption(caption), caption_justify="left")
-    for name in ("X", "Y"):
-        table.add_column(name, overflow="fold")
-    table.add_column("P(X > Y)", justify="right")
+    table = _table(["X", "Y"], "P(X > Y)")
     for (x, y), interval in pairs.items():
         table.add_row(Text(x), Text(y), interval_text(interval))
     console().print(table)
+    without = any(math.isnan(interval.low) for interval in pairs.values())
+    _print_caption("A tie counts half. ", caption, without=without)
 
 
 def print_profiles(
-    thresholds: FloatArray, shares: Mapping[str, FloatArray], names: Mapping[str, str], caption: str
+    thresholds: FloatArray, shares: Mapping[str, FloatArray], names: Mapping[str, str]
 ) -> None:
     """Print the share of runs above some five scores."""
-    table = Table(caption=_caption(caption), caption_justify="left")
-    table.add_column("group", overflow="fold")
     chosen = np.linspace(0, len(thresholds) - 1, 5).round().astype(int)
-    for k in chosen:
-        table.add_column(f"> {thresholds[k]:.3g}", justify="right")
+    table = _table(["group"], *(f"> {thresholds[k]:.3g}" for k in chosen))
     for group, values in shares.items():
         table.add_row(Text(names[group]), *(f"{values[k]:.2f}" for k in chosen))
     console().print(table)
@@ -196,8 +190,22 @@ def interval_text(interval: Interval) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4g}"
+    return "-" if math.isnan(value) else f"{value:.3g}"
 
 
-def _caption(text: str) -> Text | None:
-    return Text(f"In brackets: {text}.") if text else None
+def _table(names: Sequence[str], *numbers: str) -> Table:
+    """A table whose names break where it is narrow, never its numbers."""
+    table = Table()
+    for name in names:
+        table.add_column(name, overflow="fold", min_width=NAME_WIDTH)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _print_caption(begin: str, interval: str, *, without: bool) -> None:
+    text = f"in brackets: {interval}" if interval else ""
+    alone = "; a single run has none" if interval and without else ""
+    console().print(
+        Text(f"{begin}{text[:1].upper()}{text[1:]}{alone}{'.' if text else ''}".strip())
+    )
