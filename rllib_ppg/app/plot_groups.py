@@ -143,9 +143,9 @@ def _names(groups: Sequence[Sequence[Item]], way: str, keys: Sequence[str]) -> l
     configs = [_agent(groups[k][0].origin) for k in alike]
     every = list(dict.fromkeys(key for config in configs for key in config))
     differing = [key for key in every if len({str(config.get(key)) for config in configs}) > 1]
+    only = len(set(names)) == 1
     for k, config in zip(alike, configs, strict=True):
         settings = _settings(config, differing[:MAX_SHOWN_KEYS])
-        only = len(set(names)) == 1
         names[k] = (settings if only else f"{names[k]} {settings}".strip()) or names[k]
     return names
 
