@@ -115,6 +115,8 @@ def draw_curves(plot: CurvePlot) -> "Figure":
         axes.margins(x=0.02)
         axes.set_title(wrapped(game) if len(plot.panels) > 1 or not plot.title else "")
         plain_numbers(axes)
+        if rows * columns > 1:
+            axes.locator_params(axis="x", nbins=5)
     y_label = wrapped(plot.y_label, int(height / 0.09))
     if rows * columns == 1:
         axes.set_xlabel(x_label)

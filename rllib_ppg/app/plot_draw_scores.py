@@ -135,21 +135,21 @@ def draw_gap(
     handles: list[object] = []
     for k, name in enumerate(shown):
         style = look(k)
+        shift = 0.1 / len(shown)
         pairs = [pair for pair in zip(train, test, strict=True) if pair[0].group == name]
         for seen, unseen in pairs:
             x = places[name][games.index(seen.game)]
             ends = [seen.interval.estimate, unseen.interval.estimate]
-            axes.plot([x, x], ends, color=style.color, linewidth=1, alpha=0.5)
-        for index, filled in ((0, False), (1, True)):
+            axes.plot([x - shift, x + shift], ends, color=style.color, linewidth=1, alpha=0.5)
+        for index, side in ((0, -1), (1, 1)):
             own = [pair[index] for pair in pairs]
-            shift = (index - 0.5) * 0.2 / len(shown)
             axes.errorbar(
-                [places[name][games.index(cell.game)] + shift for cell in own],
+                [places[name][games.index(cell.game)] + side * shift for cell in own],
                 [cell.interval.estimate for cell in own],
                 _errors([cell.interval for cell in own]),
                 fmt=style.marker,
                 color=style.color,
-                markerfacecolor=style.color if filled else "white",
+                markerfacecolor=style.color if index else "white",
                 elinewidth=1.0,
                 capsize=2.0,
             )
