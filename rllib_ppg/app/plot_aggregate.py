@@ -114,18 +114,7 @@ def band(
     """
     games = balance(name, curves, note)
     used = [curve for game in games for curve in game]
-    begin, end = max(curve.x[0] for curve in used), min(curve.x[-1] for curve in used)
-    if begin > end:
-        raise UserError(
-            f"{name}: one run ends at {end:,.8g} and another begins at {begin:,.8g}, so that they "
-            "have no mean; use --group run."
-        )
-    longest = max(curve.x[-1] for curve in used)
-    if longest > end:
-        note(
-            f"{name}: the mean ends at {end:,.8g} with the shortest run; the longest goes to "
-            f"{longest:,.8g}."
-        )
+    begin, end = _common_range(name, used, note)
     x = _points(used, begin, end)
     rows = [[np.interp(x, curve.x, curve.y) for curve in game] for game in games]
     scores = np.array(rows).transpose(2, 1, 0)
@@ -134,6 +123,23 @@ def band(
     reference = all(curve.reference for curve in used)
     _, num_runs, num_games = scores.shape
     return Band(name, x, estimate, low, high, num_runs, num_games, used, reference)
+
+
+def _common_range(name: str, curves: Sequence[Curve], note: Note) -> tuple[float, float]:
+    """Return where all curves are known."""
+    begin, end = max(curve.x[0] for curve in curves), min(curve.x[-1] for curve in curves)
+    if begin > end:
+        raise UserError(
+            f"{name}: one run ends at {end:,.8g} and another begins at {begin:,.8g}, so that they "
+            "have no mean; use --group run."
+        )
+    longest = max(curve.x[-1] for curve in curves)
+    if longest > end:
+        note(
+            f"{name}: the mean ends at {end:,.8g} with the shortest run; the longest goes to "
+            f"{longest:,.8g}."
+        )
+    return begin, end
 
 
 def _points(curves: Sequence[Curve], begin: float, end: float) -> FloatArray:

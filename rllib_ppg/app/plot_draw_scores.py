@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rllib_ppg.app.plot_curves import runs_label
-from rllib_ppg.app.plot_figure import check_count, legend, look, new_figure, plain_numbers, wrapped
+from rllib_ppg.app.plot_figure import (
+    Look,
+    check_count,
+    legend,
+    look,
+    new_figure,
+    plain_numbers,
+    wrapped,
+)
 from rllib_ppg.app.plot_scores import Cell
 from rllib_ppg.app.plot_tables import FloatArray
 from rllib_ppg.core.intervals import Interval, Profile
@@ -103,16 +111,8 @@ def draw_bars(cells: Sequence[Cell], labels: Labels) -> "Figure":
         )
         handles.append(bars)
         for color, width in (("white", 3.0), ("0.25", 1.2)):  # the white one shows it on black
-            axes.errorbar(
-                x,
-                [cell.interval.estimate for cell in own],
-                _errors([cell.interval for cell in own]),
-                fmt="none",
-                ecolor=color,
-                elinewidth=width,
-                capsize=2.5,
-                capthick=width,
-            )
+            marks = {"fmt": "none", "ecolor": color, "capsize": 2.5, "capthick": width}
+            _error_bars(axes, x, own, elinewidth=width, **marks)
     axes.axhline(0, color="0.3", linewidth=0.8)
     _game_axis(axes, games)
     axes.set_ylabel(wrapped(labels.value, 45))
@@ -135,24 +135,9 @@ def draw_gap(
     handles: list[object] = []
     for k, name in enumerate(shown):
         style = look(k)
-        shift = 0.1 / len(shown)
         pairs = [pair for pair in zip(train, test, strict=True) if pair[0].group == name]
-        for seen, unseen in pairs:
-            x = places[name][games.index(seen.game)]
-            ends = [seen.interval.estimate, unseen.interval.estimate]
-            axes.plot([x - shift, x + shift], ends, color=style.color, linewidth=1, alpha=0.5)
-        for index, side in ((0, -1), (1, 1)):
-            own = [pair[index] for pair in pairs]
-            axes.errorbar(
-                [places[name][games.index(cell.game)] + side * shift for cell in own],
-                [cell.interval.estimate for cell in own],
-                _errors([cell.interval for cell in own]),
-                fmt=style.marker,
-                color=style.color,
-                markerfacecolor=style.color if index else "white",
-                elinewidth=1.0,
-                capsize=2.0,
-            )
+        x = [places[name][games.index(seen.game)] for seen, _ in pairs]
+        _draw_pairs(axes, np.array(x), pairs, style, 0.1 / len(shown))
         handles.append(Line2D([], [], color=style.color, marker=style.marker, linestyle=""))
     for key, face in zip(keys, ("white", "0.3"), strict=True):
         handles.append(Line2D([], [], color="0.3", marker="o", linestyle="", markerfacecolor=face))
@@ -162,6 +147,19 @@ def draw_gap(
     plain_numbers(axes)
     legend(figure, handles, list(shown.values()), _heading(labels))
     return figure
+
+
+def _draw_pairs(
+    axes: "Axes", x: FloatArray, pairs: Sequence[tuple[Cell, Cell]], style: Look, shift: float
+) -> None:
+    """Draw a group's pairs, the first of each hollow and left of x (K,) by `shift`."""
+    ends = np.array([[cell.interval.estimate for cell in pair] for pair in pairs])
+    places = np.stack([x - shift, x + shift])
+    axes.plot(places, ends.T, color=style.color, linewidth=1, alpha=0.5)
+    for index, face in enumerate(("white", style.color)):
+        marks = {"fmt": style.marker, "color": style.color, "markerfacecolor": face}
+        own = [pair[index] for pair in pairs]
+        _error_bars(axes, places[index], own, elinewidth=1.0, capsize=2.0, **marks)
 
 
 def draw_profiles(
@@ -229,6 +227,13 @@ def draw_improvement(pairs: Mapping[tuple[str, str], Interval], labels: Labels) 
         "\n".join(wrapped(text, 60) for text in (labels.value, labels.interval) if text)
     )
     return figure
+
+
+def _error_bars(
+    axes: "Axes", x: Sequence[float] | FloatArray, cells: Sequence[Cell], **marks: Any
+) -> None:
+    estimates = [cell.interval.estimate for cell in cells]
+    axes.errorbar(x, estimates, _errors([cell.interval for cell in cells]), **marks)
 
 
 def _errors(intervals: Sequence[Interval]) -> FloatArray:
