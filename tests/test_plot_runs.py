@@ -77,7 +77,7 @@ def test_a_metric_is_named_whole_or_by_the_end_of_its_path(tmp_path: Path):
 
 def test_a_file_without_return_is_refused_with_the_nearest_columns(tmp_path: Path):
     path = write_csv(tmp_path / "progress.csv", [[1, 2]], ["my/episode_return_avg", STEPS])
-    with pytest.raises(UserError, match="The nearest: my/episode_return_avg.*--y METRIC"):
+    with pytest.raises(UserError, match=r"The nearest: my/episode_return_avg.*--y METRIC"):
         read(path)
 
 

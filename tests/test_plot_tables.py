@@ -39,7 +39,7 @@ def test_wherever_a_csv_is_cut_its_last_line_is_refused_or_left_out(tmp_path: Pa
     second = whole.index(b"\n", first) + 1
     for end in range(second + 1, len(whole) - 1):
         (tmp_path / "cut.csv").write_bytes(whole[:end])
-        with pytest.raises(UserError, match="ends in the middle of line 3.*--partial"):
+        with pytest.raises(UserError, match=r"ends in the middle of line 3.*--partial"):
             read_table(tmp_path / "cut.csv")
         table = read_table(tmp_path / "cut.csv", partial=True)
         assert table.column(COLUMNS[0]).tolist() == [1.25] and list(table.left_out) == [3]
@@ -60,7 +60,7 @@ def test_a_line_that_a_resumed_run_wrote_behind_a_cut_one_is_refused_or_left_out
     lines = path.read_bytes().split(b"\r\n")
     merged = [*lines[:2], lines[2][:4] + lines[3], *lines[4:]]
     path.write_bytes(b"\r\n".join(merged))
-    with pytest.raises(UserError, match="line 3 has .* fields where the header has 4"):
+    with pytest.raises(UserError, match=r"line 3 has .* fields where the header has 4"):
         read_table(path)
     assert read_table(path, partial=True).column(COLUMNS[0]).tolist() == [1, 4]
 
@@ -74,7 +74,7 @@ def test_a_file_without_a_whole_row_is_refused_even_if_partial(tmp_path: Path, c
 
 def test_text_where_a_number_is_needed_is_refused_with_its_place(tmp_path: Path):
     table = read_table(write_csv(tmp_path / "p.csv", [[1], ["soon"]], "a"))
-    with pytest.raises(UserError, match="line 3.*'soon'"):
+    with pytest.raises(UserError, match=r"line 3.*'soon'"):
         table.column("a")
 
 

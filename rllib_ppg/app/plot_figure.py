@@ -34,6 +34,7 @@ MAX_GROUPS = 24
 
 LEGEND_CHARS = 30
 INCHES_PER_CHAR = 0.075
+INCHES_PER_TITLE_CHAR = 0.11
 
 _STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -119,9 +120,9 @@ def new_figure(width: float, height: float, labels: Sequence[str], title: str | 
     figure = Figure(
         figsize=(width + room, max(height, 0.6 + 0.22 * len(lines))), layout="constrained"
     )
-    if title:
-        characters = int((width + room) / 0.1)
-        figure.suptitle(textwrap.fill(title, characters), fontsize=12)
+    if title:  # at the left, for the legend begins at the same height
+        text = textwrap.fill(title, int(width / INCHES_PER_TITLE_CHAR))
+        figure.suptitle(text, x=0.01, ha="left", fontsize=12)
     return figure
 
 

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,12 +38,12 @@ def read_reference(path: str, x: str) -> list[Curve]:
         UserError: If the file cannot be read, lacks a column, or a point is no number.
     """
     rows = _rows(path)
-    names = list(rows[0])
+    names = list(rows[0][1])
     x_name = _need(path, names, X_NAMES[x], f"--x {x}")
     y_name = _need(path, names, Y_NAMES, "the return")
     keys = [_find(names, choice) for choice in (LABEL_NAMES, GAME_NAMES, SEED_NAMES)]
     points: dict[tuple[str, ...], list[tuple[float, float]]] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         key = tuple(row[name] if name else "" for name in keys)
         point = _number(path, number, row[x_name]), _number(path, number, row[y_name])
         if not math.isnan(point[1]):
@@ -52,25 +53,27 @@ def read_reference(path: str, x: str) -> list[Curve]:
     return [_curve(path, key, found) for key, found in points.items()]
 
 
-def _rows(path: str) -> list[dict[str, str]]:
+def _rows(path: str) -> list[tuple[int, dict[str, str]]]:
+    """Return the rows with the numbers of their lines."""
     file = Path(path).expanduser()
     try:
         data = file.read_bytes()
         text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--reference {path} cannot be read ({reason}).") from None
-    lines = list(csv.reader(text.splitlines()))
+    reader = csv.reader(text.splitlines())
+    lines = [(reader.line_num, line) for line in reader if line]
     if len(lines) < 2:
         raise UserError(f"--reference {path} holds no rows below its header.")
-    header = [name.strip() for name in lines[0]]
-    for number, line in enumerate(lines[1:], start=2):
-        if line and len(line) != len(header):
+    header = [name.strip() for name in lines[0][1]]
+    for number, line in lines:
+        if len(line) != len(header):
             raise UserError(
                 f"--reference {path}, line {number} has {len(line)} fields where the header has "
                 f"{len(header)}."
             )
-    return [dict(zip(header, line, strict=True)) for line in lines[1:] if line]
+    return [(number, dict(zip(header, line, strict=True))) for number, line in lines[1:]]
 
 
 def _find(names: Sequence[str], choice: Sequence[str]) -> str | None:
