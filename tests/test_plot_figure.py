@@ -86,7 +86,7 @@ FIGURES = {
     "eight groups": lambda: curves(8, 1),
     "all groups": lambda: curves(MAX_GROUPS, 1),
     "two panels": lambda: curves(2, 2),
-    "sixteen panels": lambda: curves(2, 16),
+    "nine panels": lambda: curves(2, 9),
     "one bar": lambda: draw_bars(made_cells(1, 1), LABELS),
     "many bars": lambda: draw_bars(made_cells(8, 17), LABELS),
     "one gap": lambda: draw_gap(made_cells(1, 1), made_cells(1, 1), LABELS, "test"),
@@ -125,7 +125,7 @@ def ticks(axes: Axes) -> list[Text]:
             if low <= tick <= high]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["one run", "sixteen panels", "many bars", "many pairs"])
+@pytest.mark.parametrize("name", ["one run", "nine panels", "many bars", "many pairs"])
 def test_numbers_below_an_axis_do_not_overlap(name: str):
     for axes in drawn(name).axes:
         if any(label.get_rotation() for label in ticks(axes)):

@@ -67,6 +67,21 @@ def test_labels_come_first_and_take_what_their_pattern_matches():
     assert names(things, "auto", "Old=old") == {"Old": 1, "new-1": 1, "new-2": 1}
 
 
+def test_a_label_looks_at_paths_only_with_a_slash():
+    run = Thing(Origin(Path("/home/ppg/results/old/PPG_procgen_1/progress.csv"), "old"))
+    assert names([run], "auto", "X=results/old") == {"X": 1}
+    for pattern in ("ppg", "PPG"):
+        with pytest.raises(UserError, match="matches no run"):
+            names([run], "auto", f"X={pattern}")
+
+
+def test_published_curves_are_never_mixed_with_runs():
+    published = Thing(Origin(Path("r.csv"), "ppg", label="ppg (reference)", reference=True))
+    for way in ("auto", "experiment", "run", "lr"):
+        assert list(names([thing("ppg", lr=1), published], way))[-1] == "ppg (reference)"
+    assert names([thing("ppg", lr=1), published], "auto", "X=*") == {"X": 1, "ppg (reference)": 1}
+
+
 def test_a_bad_label_or_key_is_refused():
     with pytest.raises(UserError, match="matches no run; there are: a"):
         names([thing("a", lr=1)], "auto", "X=nothing")

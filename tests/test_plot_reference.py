@@ -18,7 +18,7 @@ def test_one_curve_a_label_game_and_seed_without_unknown_points(tmp_path: Path):
     first, second = read_reference(str(path), "env_steps")
     assert (first.x.tolist(), first.y.tolist()) == ([10, 20], [1.5, 2])
     assert second.x.tolist() == [5] and (second.origin.seed, second.origin.game) == (1, "maze")
-    assert first.reference and first.origin.label == "ppg (reference)"
+    assert first.origin.reference and first.origin.label == "ppg (reference)"
 
 
 def test_a_plain_curve_is_named_by_its_file_which_may_be_compressed(tmp_path: Path):

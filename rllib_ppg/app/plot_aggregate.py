@@ -120,7 +120,7 @@ def band(
     scores = np.array(rows).transpose(2, 1, 0)
     estimate = AGGREGATES[aggregate](scores)
     low, high = _bounds(scores, aggregate, interval)
-    reference = all(curve.reference for curve in used)
+    reference = all(curve.origin.reference for curve in used)
     _, num_runs, num_games = scores.shape
     return Band(name, x, estimate, low, high, num_runs, num_games, used, reference)
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
-# Source: Okabe and Ito 2008, "Color Universal Design"; yellow, which is faint on white, comes last.
+# Source: Okabe and Ito 2008, "Color Universal Design"; the yellow is darkened, as it is faint on
+# white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
 DASHES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

@@ -33,8 +33,8 @@ _GROUP = (
     "experiment, run, or keys of the configuration such as lr,model.custom_model_config.arch."
 )
 _LABEL = (
-    "Runs whose path or name matches PATTERN (* and ? allowed) become the group NAME. May be given "
-    "several times."
+    "Runs whose experiment's name holds PATTERN (* and ? allowed; with a slash: whose path) become "
+    "the group NAME. May be given several times."
 )
 _REFERENCE = "Published curves (CSV, also .csv.gz); docs/plots.md says which columns."
 _GAMES = "Only these games, with commas between them."

@@ -84,8 +84,15 @@ def make_groups(items: Sequence[T], way: str, labels: Mapping[str, str]) -> dict
 
 
 def matches(origin: Origin, pattern: str) -> bool:
-    """Whether a pattern occurs in a run's path, its experiment's name or its label."""
-    texts = (str(origin.path.absolute()), origin.experiment, origin.label or "")
+    """Whether a pattern occurs in the name of a run's experiment, or with a slash in its path.
+
+    A published curve matches none. Without a slash the path does not count: its first folders, and
+    the algorithm's name in the trial's, would match by chance.
+    """
+    if origin.reference:
+        return False
+    path = str(origin.path.absolute())
+    texts = [path] if "/" in pattern else [origin.label or origin.experiment]
     return any(fnmatchcase(text, f"*{pattern}*") for text in texts)
 
 
@@ -108,6 +115,8 @@ def _keys(items: Sequence[Item], way: str) -> list[str]:
 def _identity(origin: Origin, way: str, keys: Sequence[str]) -> str:
     """What items of the same group share."""
     config = origin.config or {}
+    if origin.reference:
+        return f"{origin.path} {origin.label}"
     if keys:
         return json.dumps([config.get(key) for key in keys], default=str)
     if way == "run":
@@ -128,7 +137,11 @@ def _agent(origin: Origin) -> dict[str, Any]:
 def _names(groups: Sequence[Sequence[Item]], way: str, keys: Sequence[str]) -> list[str]:
     """Name groups by their experiments, and by what else tells them apart."""
     if keys:
-        return [_settings(found[0].origin.config or {}, keys) for found in groups]
+        first = [found[0].origin for found in groups]
+        return [
+            str(origin.label) if origin.reference else _settings(origin.config or {}, keys)
+            for origin in first
+        ]
     names = [
         found[0].origin.label or _common([item.origin.experiment for item in found])
         for found in groups

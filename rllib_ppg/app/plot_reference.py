@@ -111,5 +111,12 @@ def _curve(path: str, key: tuple[str, ...], points: list[tuple[float, float]]) -
         )
     name = label or Path(path).name.split(".")[0]
     number = int(seed) if seed.isdigit() else None
-    origin = Origin(Path(path), name, game=game or None, label=f"{name}{REFERENCE}", seed=number)
-    return Curve(origin, x, y, "return", reference=True)
+    origin = Origin(
+        Path(path),
+        name,
+        game=game or None,
+        label=f"{name}{REFERENCE}",
+        seed=number,
+        reference=True,
+    )
+    return Curve(origin, x, y, "return")

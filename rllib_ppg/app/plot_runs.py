@@ -66,6 +66,7 @@ class Origin:
         label: Name of its group, where the file says one.
         seed: The trial's seed; None where not known.
         agent: What tells trained agents apart that share all of the above: a checkpoint.
+        reference: Whether it was published elsewhere; such runs are never mixed with others.
     """
 
     path: Path
@@ -76,6 +77,7 @@ class Origin:
     label: str | None = None
     seed: int | None = None
     agent: str = ""
+    reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,12 @@ class Curve:
         x: Environment steps, hours or iterations, increasing (K,).
         y: The metric there, all known (K,).
         metric: What `y` is.
-        reference: Whether it was published elsewhere.
     """
 
     origin: Origin
     x: FloatArray
     y: FloatArray
     metric: str
-    reference: bool = False
 
 
 @dataclass(frozen=True)
