@@ -113,6 +113,9 @@ def test_nothing_is_clipped_and_the_legend_covers_nothing(name: str):
     box = figure.get_tightbbox()
     assert min(box.x0, box.y0) >= 0 and box.x1 <= width and box.y1 <= height
     title = figure._suptitle.get_window_extent()
+    sides = [figure._supylabel, *(axes.yaxis.label for axes in figure.axes)]
+    for side in sides:
+        assert side is None or not side.get_text() or not title.overlaps(side.get_window_extent())
     for legend in figure.legends:
         box = legend.get_window_extent()
         assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes)

@@ -101,7 +101,7 @@ def draw_curves(plot: CurvePlot) -> "Figure":
     check_count(list(labels))
     shown = [wrapped(label) for label in labels.values()]
     rows, columns = grid(len(plot.panels))
-    width, height = (6.4, 4.2) if rows * columns == 1 else (3.1 * columns, 2.5 * rows)
+    width, height = (6.4, 4.2) if rows * columns == 1 else (3.1 * columns, max(3.0, 2.5 * rows))
     heading = _legend_title(bands, plot)
     figure = new_figure(width, height, [*heading.split("\n"), *shown], plot.title)
     references = {band.name: band.reference for band in bands}
@@ -117,7 +117,7 @@ def draw_curves(plot: CurvePlot) -> "Figure":
         plain_numbers(axes)
         if rows * columns > 1:
             axes.locator_params(axis="x", nbins=5)
-    y_label = wrapped(plot.y_label, int(height / 0.09))
+    y_label = wrapped(plot.y_label, int((height - 0.9) / 0.09))
     if rows * columns == 1:
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)

@@ -1,6 +1,6 @@
 """App: figures of scores: bars, performance profiles, probability of improvement, and the gap."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +68,13 @@ def _clusters(
     return games, places
 
 
+def _are_long(games: Collection[str]) -> bool:
+    """Whether the names of games have to be turned to stand beside each other."""
+    return sum(map(len, games)) > 60
+
+
 def _game_axis(axes: "Axes", games: Sequence[str]) -> None:
-    long = sum(map(len, games)) > 60
+    long = _are_long(games)
     axes.set_xticks(
         range(len(games)),
         [wrapped(game, 16) for game in games],
@@ -84,9 +89,10 @@ def _game_axis(axes: "Axes", games: Sequence[str]) -> None:
 
 
 def _scores_figure(cells: Sequence[Cell], shown: Sequence[str], labels: Labels) -> "Figure":
-    games = len({cell.game for cell in cells})
-    width = min(16.0, max(4.5, 1.0 + games * (0.35 + 0.14 * len(shown))))
-    return new_figure(width, 4.2, [*_heading(labels).split("\n"), *shown], labels.title)
+    games = {cell.game for cell in cells}
+    width = min(16.0, max(4.5, 1.0 + len(games) * (0.35 + 0.14 * len(shown))))
+    height = 5.0 if _are_long(games) else 4.2
+    return new_figure(width, height, [*_heading(labels).split("\n"), *shown], labels.title)
 
 
 def draw_bars(cells: Sequence[Cell], labels: Labels) -> "Figure":
@@ -115,7 +121,7 @@ def draw_bars(cells: Sequence[Cell], labels: Labels) -> "Figure":
             _error_bars(axes, x, own, elinewidth=width, **marks)
     axes.axhline(0, color="0.3", linewidth=0.8)
     _game_axis(axes, games)
-    axes.set_ylabel(wrapped(labels.value, 45))
+    axes.set_ylabel(wrapped(labels.value, 36))
     plain_numbers(axes)
     legend(figure, handles, list(shown.values()), _heading(labels))
     return figure
@@ -143,7 +149,7 @@ def draw_gap(
         handles.append(Line2D([], [], color="0.3", marker="o", linestyle="", markerfacecolor=face))
         shown[f"\n{key}"] = key  # no group is called so
     _game_axis(axes, games)
-    axes.set_ylabel(wrapped(labels.value, 45))
+    axes.set_ylabel(wrapped(labels.value, 36))
     plain_numbers(axes)
     legend(figure, handles, list(shown.values()), _heading(labels))
     return figure
