@@ -44,13 +44,12 @@ INSTALL_REQUIRES = [
     "pydantic>=2.5,<3",
     "psutil>=5.9,<8",
     "safetensors>=0.8,<0.9",
+    "matplotlib>=3.8,<4",
 ]
 
 EXTRAS_REQUIRE = {
     # `ray job submit` and the dashboard.
     "cluster": ["ray[default]>=2.60,<2.61"],
-    # Learning curves as pictures.
-    "plots": ["matplotlib>=3.8,<4"],
     # Tests and checks; ruff's formatting changes between minor releases.
     "dev": [
         "hypothesis>=6.100,<7",

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from rllib_ppg._version import __version__
-from rllib_ppg.app import flags
+from rllib_ppg.app import flags, plot_flags
 from rllib_ppg.app.names import nearest
 from rllib_ppg.errors import UserError
 
@@ -115,6 +115,48 @@ def export(
     from rllib_ppg.app.export import run_export
 
     return run_export(checkpoint, out, file_format, force=force)
+
+
+_PLOT_EXAMPLES = """
+[bold]Examples[/bold]
+
+  rllib plot ~/ray_results/ppg-procgen
+
+  rllib plot results/ppg-* results/ppo-* --x hours --out curves.png
+
+  rllib plot results/* --label "PPG=ppg-" --label "PPO=ppo-" --normalize hard --out all.svg
+
+  rllib plot challenge/results.json --kind gap --normalize easy_challenge --out gap.pdf
+"""
+
+
+@app.command(epilog=_PLOT_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
+def plot(
+    ctx: typer.Context,
+    runs: plot_flags.Runs = None,
+    kind: plot_flags.Kind = None,
+    x: plot_flags.X = "env_steps",
+    y: plot_flags.Y = None,
+    group: plot_flags.Group = "auto",
+    label: plot_flags.Label = None,
+    reference: plot_flags.Reference = None,
+    games: plot_flags.Games = None,
+    levels: plot_flags.Levels = None,
+    partial: plot_flags.Partial = False,
+    normalize: plot_flags.Normalize = None,
+    aggregate: plot_flags.Aggregate = None,
+    interval: plot_flags.Interval = "bootstrap",
+    smooth: plot_flags.Smooth = 0.0,
+    seeds: plot_flags.Seeds = False,
+    title: plot_flags.Title = None,
+    out: plot_flags.Out = None,
+    terminal: plot_flags.Terminal = False,
+) -> int:
+    """Plot learning curves, and scores of evaluations, with intervals over seeds."""
+    from rllib_ppg.app.plot import run_plot
+
+    lists = {name: ctx.params[name] or [] for name in ("runs", "label", "reference")}
+    return run_plot(plot_flags.PlotFlags(**{**ctx.params, **lists}))
 
 
 def main(arguments: list[str] | None = None) -> int:
