@@ -1,16 +1,21 @@
 """What the tests of the command line share: experiments from text, results, and running it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+from ray.train._internal.checkpoint_manager import _CheckpointManager
+from ray.tune import CheckpointConfig
 
+from rllib_ppg.algorithm.checkpoint_files import write_manifest
 from rllib_ppg.algorithm.metrics import complete, nested
 from rllib_ppg.app.cli import main
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
+from rllib_ppg.app.result_files import ResultFiles
 
 SMALL = {
     "num_envs": 8, "rollout_fragment_length": 16, "nminibatch": 4, "n_pi": 2, "n_aux_epochs": 1,
@@ -75,6 +80,35 @@ def trial(number: str = "00000", **values: Any) -> Any:
     defaults = {
         "trial_id": f"abcde_{number}", "evaluated_params": {}, "path": f"/results/x/{number}",
         "status": "TERMINATED", "checkpoint": None, "restore_path": None, "error_file": None,
-        "pickled_error_file": None,
+        "pickled_error_file": None, "relative_logdir": number, "trainable_name": "other",
+        "config": {}, "storage": SimpleNamespace(experiment_driver_staging_path="/none"),
     }  # fmt: skip
     return SimpleNamespace(**{**defaults, **values})
+
+
+def resumable(
+    folder: Path, checkpoints: Sequence[int], rows: Sequence[int] = (), keep: int | None = None
+) -> Any:
+    """Return a PPG trial of an earlier process: what lies in its folder, and Ray's notes on it.
+
+    Args:
+        folder: The trial's folder.
+        checkpoints: Their iterations; the folder's number is one less.
+        rows: Iterations of its result.json.
+        keep: Checkpoints that Ray keeps.
+    """
+    for iteration in checkpoints:
+        place = folder / f"checkpoint_{iteration - 1:06}"
+        place.mkdir()
+        (place / "weights").write_bytes(bytes(100))
+        write_manifest(place, {"counters": {"training_iteration": iteration}})
+    files = ResultFiles(folder, {})
+    for iteration in rows:
+        files.write({**result(iteration, 100 * iteration), "done": iteration == rows[-1]})
+    manager = _CheckpointManager(CheckpointConfig(num_to_keep=keep))
+    metadata = SimpleNamespace(checkpoint_manager=manager, error_filename=None)
+    one = trial(
+        path=str(folder), status="PENDING", trainable_name="PPG", run_metadata=metadata,
+        should_stop=lambda flat: any(flat[k] >= v for k, v in one.stopping_criterion.items()),
+    )  # fmt: skip
+    return one

@@ -6,12 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from app_helpers import result, trial
+from app_helpers import result, resumable, trial
 from ray import cloudpickle
 from ray.exceptions import RayTaskError
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from rllib_ppg.app.interrupt import Interrupt
+from rllib_ppg.app.result_files import results
 from rllib_ppg.app.view import PlainView
 from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
 
@@ -97,10 +98,41 @@ def test_a_restart_is_told_with_its_cause(watch: RunWatch, tmp_path: Path):
     assert "ValueError: the toy broke; going on from its last checkpoint" in shown(watch)
 
 
-def test_results_reach_the_view(watch: RunWatch):
-    WatchCallback().on_trial_result(0, [], trial(), result(2, 200))
+def test_results_reach_the_view_and_the_trials_files(watch: RunWatch, tmp_path: Path):
+    WatchCallback().on_trial_result(0, [], trial(path=str(tmp_path)), result(2, 200))
     assert "iteration 2  steps 200" in shown(watch)
     assert watch.progress["abcde_00000"].iteration == 2
+    assert [row["training_iteration"] for row in results(tmp_path)] == [2]
+
+
+def test_a_notice_is_told_once_while_it_lasts(watch: RunWatch, tmp_path: Path):
+    one = trial(path=str(tmp_path))
+    for iteration, notices in enumerate([["disk full"], ["disk full"], [], ["disk full"]], 1):
+        watch.result(one, {**result(iteration), "notices": notices})
+    assert shown(watch).count("disk full") == 2
+
+
+def test_a_checkpoint_that_was_due_and_is_not_there_is_noted(watch: RunWatch):
+    one = trial(checkpoint=SimpleNamespace(path="a"))
+    callback = WatchCallback()
+    callback.on_trial_save(0, [], one)
+    assert not watch.unsaved
+    callback.on_trial_save(0, [], one)
+    assert watch.unsaved == {one.trial_id}
+    one.checkpoint = SimpleNamespace(path="b")
+    callback.on_trial_save(0, [], one)
+    assert not watch.unsaved
+
+
+def test_a_trial_that_had_reached_its_end_is_not_trained_on(tmp_path: Path):
+    one = resumable(tmp_path, checkpoints=[3], rows=[1, 2, 3])
+    controller = Controller()
+    for stop, status in ((4, []), (3, ["TERMINATED"])):
+        stop_keys = {"training_iteration": stop}
+        with Interrupt() as i, RunWatch(PlainView("x", io.StringIO()), i, stop_keys) as watch:
+            OrderlyScheduler(FIFOScheduler()).on_trial_add(controller, one)
+            assert watch.progress[one.trial_id].iteration == 3
+        assert controller.set == status
 
 
 def test_stop_keys_of_the_command_replace_those_of_a_resumed_trial():

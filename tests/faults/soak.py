@@ -11,6 +11,7 @@ and the run must come to its end.
 import argparse
 import random
 import secrets
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -62,10 +63,7 @@ def soak(minutes: float, seed: int, folder: Path) -> None:
         finally:
             runs.end()
         wait_until(lambda runs=runs: not left_over(runs.token), "the end of all processes")
-        print(
-            f"run {number}: {kills['driver']} driver and {kills['worker']} worker kills, well",
-            flush=True,
-        )
+        print(f"run {number}, killed: driver {kills['driver']}, workers {kills['worker']}: good")
         number += 1
 
 
@@ -75,7 +73,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     arguments = parser.parse_args()
-    print(f"seed {arguments.seed}", flush=True)
+    sys.stdout.reconfigure(line_buffering=True)
+    print(f"seed {arguments.seed}")
     with tempfile.TemporaryDirectory() as folder:
         soak(arguments.minutes, arguments.seed, Path(folder))
 
