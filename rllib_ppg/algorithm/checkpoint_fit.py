@@ -5,7 +5,9 @@ something else differs that the phase under way or the environments' states depe
 on without those.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,11 +53,11 @@ def describe(config: PPGConfig, policy: PPGTorchPolicy, frame_stack: int) -> dic
     space: Any = getattr(policy.observation_space, "original_space", policy.observation_space)
     return {
         "env": env_name(config.env),
-        "env_config": env_options(config.env, config.env_config),
+        "env_config": _without_addresses(env_options(config.env, config.env_config)),
         "observations": _observations(space),
         "actions": _actions(policy),
         "model": _model(config, space),
-        "parameters": {n: list(p.shape) for n, p in policy.network.named_parameters()},
+        "parameters": {n: str(tuple(p.shape)) for n, p in policy.network.named_parameters()},
         "num_envs": config.num_envs,
         "num_env_runners": config.num_env_runners,
         "joint_epochs": config.policy_phase_settings().joint,
@@ -63,6 +65,12 @@ def describe(config: PPGConfig, policy: PPGTorchPolicy, frame_stack: int) -> dic
         | {"frame_stack": frame_stack},
         "checkpoint_store": config.checkpoint_store,
     }
+
+
+def _without_addresses(options: dict[str, Any]) -> dict[str, Any]:
+    """Options without the memory addresses in Python's texts of objects, new in each process."""
+    cleaned: dict[str, Any] = json.loads(re.sub(" at 0x[0-9a-f]+", "", json.dumps(options)))
+    return cleaned
 
 
 def _observations(space: gym.Space[Any]) -> str:
@@ -106,22 +114,26 @@ def check_fit(folder: Path, summary: Mapping[str, Any], here: Mapping[str, Any])
             f"{folder} was written by another version of rllib_ppg: its manifest does not say "
             f"{', '.join(sorted(missing))}. Restore it with that version."
         )
-    problems = [*_spaces(summary, here)]
-    if not problems:
-        problems = [*_network(summary, here), *_counts(summary, here)]
-    if problems:
-        reasons = "; ".join(problems)
-        raise UserError(f"The checkpoint {folder} does not fit: {reasons}.")
+    _refuse(folder, _spaces(summary, here), "an environment with the same spaces")
+    settings = [*_network(summary, here), *_epochs(summary, here)]
+    settings += _differences(summary, here, "num_envs")
+    _refuse(folder, settings, "the settings it was made with")
     moved = [*_differences(summary, here, "env"), *_options(summary, here)]
     return _fit(summary, here, moved)
+
+
+def _refuse(folder: Path, problems: Iterable[str], advice: str) -> None:
+    reasons = "; ".join(problems)
+    if reasons:
+        raise UserError(f"The checkpoint {folder} does not fit: {reasons}. Use {advice}.")
 
 
 def _spaces(summary: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
     for name in ("actions", "observations"):
         if summary[name] != here[name]:
             yield (
-                f"its {name} are {summary[name]} ({_game(summary)}), and {here[name]} here "
-                f"({_game(here)}); use an environment with the same spaces"
+                f"its {name} are {summary[name]} ({_game(summary)}), "
+                f"and {here[name]} here ({_game(here)})"
             )
 
 
@@ -137,37 +149,29 @@ def _network(summary: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[st
         different = ["custom_model"]
     for name in different:
         key = "model." if name == "custom_model" else "model.custom_model_config."
-        yield _was(key + name, there.get(name), own.get(name)) + "; set it as it was"
+        yield _was(key + name, there.get(name), own.get(name))
     if not different:
         yield from _parameters(summary["parameters"], here["parameters"])
 
 
 def _parameters(there: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[str]:
-    """The first parameter that differs; the others mostly follow from it."""
+    """The first parameter that differs; others mostly follow from it."""
     for name in {**there, **own}:
-        shapes = [tuple(of[name]) if name in of else "missing" for of in (there, own)]
-        if shapes[0] != shapes[1]:
-            yield _was(f"the network's parameter {name}", *shapes) + "; use the same network"
+        if there.get(name) != own.get(name):
+            shapes = [of.get(name, "missing") for of in (there, own)]
+            yield _was(f"the shape of the parameter {name}", *shapes)
             return
 
 
-def _counts(summary: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
-    if summary["num_envs"] != here["num_envs"]:
-        yield (
-            _was("num_envs", summary["num_envs"], here["num_envs"])
-            + ", and each environment has reward statistics; set it as it was"
-        )
+def _epochs(summary: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
     if summary["joint_epochs"] != here["joint_epochs"]:
-        words = {True: "equal, with one optimiser", False: "different, with two optimisers"}
-        yield (
-            "n_epoch_pi and n_epoch_vf were "
-            f"{words[summary['joint_epochs']]}, and are {words[here['joint_epochs']]}, here; set "
-            "them as they were"
-        )
+        words = {True: "equal (one optimiser)", False: "different (two optimisers)"}
+        there, own = words[summary["joint_epochs"]], words[here["joint_epochs"]]
+        yield f"n_epoch_pi and n_epoch_vf were {there} and are {own}"
 
 
 def _was(name: str, there: Any, here: Any) -> str:
-    return f"{name} was {there} and is {here} here"
+    return f"{name} was {there} and is {here}"
 
 
 def _options(summary: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:

@@ -16,12 +16,12 @@ from rllib_ppg._ray_compat import (
     NUM_AGENT_STEPS_TRAINED,
     NUM_ENV_STEPS_SAMPLED,
     NUM_ENV_STEPS_TRAINED,
-    Algorithm,
     AlgorithmConfig,
     TrainingResult,
 )
 from rllib_ppg.algorithm import checkpoint, hardware, metrics, trial_checkpoints
 from rllib_ppg.algorithm.batch import Targets, make_batch
+from rllib_ppg.algorithm.checked_restore import CheckedRestore
 from rllib_ppg.algorithm.checkpoint_files import (
     check_checkpoint,
     checkpoint_path,
@@ -44,7 +44,7 @@ from rllib_ppg.errors import UserError
 logger = logging.getLogger(__name__)
 
 
-class PPG(Algorithm):
+class PPG(CheckedRestore):
     """Phasic Policy Gradient (Cobbe et al. 2020, arXiv:2009.04416) on RLlib's old API stack.
 
     One `train()` is one policy iteration (sample, policy phase) or one slice of the auxiliary phase
@@ -351,18 +351,6 @@ class PPG(Algorithm):
             self._notices.append(f"No checkpoint was written: {trial_checkpoints.reason(error)}.")
             return TrainingResult(checkpoint=None, metrics={})
 
-    def restore(self, checkpoint_path: Any) -> None:
-        """Go on from a checkpoint; it is unpickled, so only from sources you trust.
-
-        Of a Tune trial's checkpoints, a broken one is passed over for the newest whole one before.
-
-        Raises:
-            UserError: If it is broken or does not fit this configuration.
-        """
-        result, notices = trial_checkpoints.whole(checkpoint_path)
-        self._notices += notices
-        super().restore(result)
-
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write a checkpoint that a run goes on from bit for bit.
 
@@ -415,24 +403,6 @@ class PPG(Algorithm):
             )
         if phase is not None and phase["acting_weights"] is not None:
             self._sample_ahead(phase["acting_weights"])
-
-    @classmethod
-    def from_checkpoint(cls, path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Make the algorithm of a checkpoint; it is unpickled, so only from sources you trust.
-
-        Unlike `Algorithm.from_checkpoint`, this checks a local checkpoint before it unpickles.
-
-        Raises:
-            UserError: If it is broken, or not one of PPG.
-        """
-        if "://" not in str(path):
-            path = str(checkpoint_path(path))
-            check_checkpoint(path)
-        return super().from_checkpoint(path, *args, **kwargs)
-
-    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Go on from a checkpoint; RLlib's `from_checkpoint` calls this."""
-        self.load_checkpoint(str(path))
 
     def __getstate__(self) -> dict[str, Any]:
         """State of the algorithm: RLlib's (weights, counters), and the learner's.

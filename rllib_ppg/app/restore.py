@@ -23,7 +23,10 @@ from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.run_folder import is_remote
 from rllib_ppg.errors import UserError
 
-TRUST = "Restoring unpickles it, which runs what it holds: only checkpoints that you trust."
+TRUST = (
+    "which unpickles it and so runs what it holds: restore only checkpoints from sources that you "
+    "trust."
+)
 
 
 def check_restore(experiment: Experiment, configs: Sequence[tuple[PPGConfig, Spaces]]) -> list[str]:
@@ -45,7 +48,7 @@ def check_restore(experiment: Experiment, configs: Sequence[tuple[PPGConfig, Spa
     if given is None:
         return []
     if is_remote(given):
-        return [f"{experiment.name}: restoring {given}, unchecked until a trial has it. {TRUST}"]
+        return [f"{experiment.name}: restoring {given} (checked by the trial), {TRUST}"]
     try:
         folder = checkpoint_path(given)
         if experiment.keys.run == ALGORITHM:
@@ -55,7 +58,7 @@ def check_restore(experiment: Experiment, configs: Sequence[tuple[PPGConfig, Spa
     except UserError as error:
         raise UserError(experiment.source.message(("restore",), str(error))) from None
     experiment.keys.restore = str(folder)
-    return [f"{experiment.name}: {note}" for note in (f"restoring {folder}. {TRUST}", *notes)]
+    return [f"{experiment.name}: {note}" for note in (f"restoring {folder}, {TRUST}", *notes)]
 
 
 def _fit_notes(folder: Path, configs: Sequence[tuple[PPGConfig, Spaces]]) -> list[str]:
