@@ -35,39 +35,47 @@ def folder(ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def restored(folder: Path, caplog: pytest.LogCaptureFixture, **changes: Any) -> Iterator[PPG]:
+def restored(folder: Path, **changes: Any) -> Iterator[PPG]:
     algorithm = built(**changes)
-    with caplog.at_level("WARNING"):
-        algorithm.restore(str(folder))
+    algorithm.restore(str(folder))
     yield algorithm
     algorithm.stop()
 
 
-def test_other_workers_keep_the_phase_and_begin_new_episodes(folder: Path, caplog):
-    with restored(folder, caplog, num_env_runners=1, num_cpus_per_env_runner=0.25) as algorithm:
+def test_other_workers_keep_the_phase_and_begin_new_episodes(folder: Path):
+    with restored(folder, num_env_runners=1, num_cpus_per_env_runner=0.25) as algorithm:
         assert algorithm._phase_iterations == 1 and algorithm._store.count == 8
-        assert "All environments begin new episodes: num_env_runners was 0 and is 1" in caplog.text
-        assert "phase begins" not in caplog.text
+        said = algorithm.train()["notices"]
+        assert said == "All environments begin new episodes: num_env_runners was 0 and is 1."
         goes_on_through_an_auxiliary_phase(algorithm)
 
 
-@pytest.mark.parametrize("changes", [{"n_pi": 3}, {"rollout_fragment_length": 8}])
-def test_another_phase_begins_anew_and_the_environments_go_on(folder: Path, caplog, changes: dict):
-    with restored(folder, caplog, **changes) as algorithm:
+@pytest.mark.parametrize(
+    ("changes", "was"),
+    [
+        ({"n_pi": 3}, "n_pi was 2 and is 3"),
+        ({"rollout_fragment_length": 8}, "rollout_fragment_length was 16 and is 8"),
+    ],
+)
+def test_another_phase_begins_anew_and_the_environments_go_on(
+    folder: Path, changes: dict, was: str
+):
+    with restored(folder, **changes) as algorithm:
         assert algorithm._phase_iterations == 0 and algorithm._store.count == 0
-        assert "The current phase begins anew" in caplog.text and "episodes" not in caplog.text
+        assert algorithm.train()["notices"] == f"The current phase begins anew: {was}."
         goes_on_through_an_auxiliary_phase(algorithm)
 
 
-def test_another_game_takes_weights_and_statistics(folder: Path, caplog):
+def test_another_game_takes_weights_and_statistics(folder: Path):
     game = {"env_name": "bigfish"}
-    with restored(folder, caplog, env_config=game) as algorithm, restored(folder, caplog) as same:
-        assert caplog.text.count("was coinrun and is bigfish") == 2
+    with restored(folder, env_config=game) as algorithm, restored(folder) as same:
         weights = [each.get_policy().get_weights() for each in (algorithm, same)]
         assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[1])
         moments = [each._rewards.get_state()["moments"] for each in (algorithm, same)]
         assert moments[0] == moments[1]
         assert (algorithm._phase_iterations, same._phase_iterations) == (0, 1)
+        assert algorithm.train()["notices"].count("was coinrun and is bigfish") == 2
+        assert same.train()["notices"] == ""
         goes_on_through_an_auxiliary_phase(algorithm)
 
 
