@@ -20,7 +20,6 @@ from ray.rllib.models.torch.torch_action_dist import TorchDistributionWrapper
 from ray.rllib.models.torch.torch_modelv2 import TorchModelV2
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
-from ray.rllib.utils.checkpoints import get_checkpoint_info
 from ray.rllib.utils.metrics import (
     NUM_AGENT_STEPS_SAMPLED,
     NUM_AGENT_STEPS_TRAINED,
@@ -57,6 +56,5 @@ __all__ = [
     "TorchPolicyV2",
     "TrainingResult",
     "VectorEnv",
-    "get_checkpoint_info",
     "unsquash_action",
 ]

@@ -16,6 +16,7 @@ from rllib_ppg.algorithm.checkpoint_files import (
     BLOCK_BYTES,
     FORMAT_VERSION,
     MANIFEST,
+    _crc32_of,
     check_checkpoint,
     checkpoint_folders,
     newest_whole,
@@ -120,9 +121,10 @@ def test_another_algorithm_in_the_manifest(checkpoint: Path):
 
 
 def change(checkpoint: Path, **keys: object) -> None:
-    """Change keys of a checkpoint's manifest."""
+    """Change keys of a checkpoint's manifest, as if it had been written so."""
     path = checkpoint / MANIFEST
-    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+    content = {**json.loads(path.read_text()), **keys}
+    path.write_text(json.dumps({**content, "crc32": _crc32_of(content)}))
 
 
 def test_a_newer_format_says_who_wrote_it_and_to_upgrade(checkpoint: Path):

@@ -6,6 +6,7 @@ import pytest
 from app_helpers import experiment, experiments
 
 from rllib_ppg.algorithm import resources
+from rllib_ppg.algorithm.checkpoint_files import write_manifest
 from rllib_ppg.app.checks import check, check_memory, memory_needs, store_bytes
 from rllib_ppg.errors import UserError
 
@@ -109,9 +110,12 @@ def test_a_model_nobody_registered_is_refused(tmp_path: Path):
 
 
 def test_a_restore_folder_without_checkpoint_is_answered_with_one_inside(tmp_path: Path):
-    (tmp_path / "trial" / "checkpoint_000003").mkdir(parents=True)
+    for number in (3, 4, 5):
+        (tmp_path / "trial" / f"checkpoint_00000{number}").mkdir(parents=True)
+    for number in (3, 4):
+        write_manifest(tmp_path / "trial" / f"checkpoint_00000{number}", {})
     message = refusal(tmp_path, restore=str(tmp_path))
-    assert "no checkpoint folder" in message and "checkpoint_000003" in message
+    assert "no checkpoint folder" in message and "checkpoint_000004." in message
 
 
 def test_a_store_larger_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

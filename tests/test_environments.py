@@ -9,8 +9,8 @@ from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app.environments import (
     find_creator,
     make_array_env,
-    observations,
     registered_names,
+    spaces,
 )
 from rllib_ppg.envs.arrays import ArrayEnv
 from rllib_ppg.errors import UserError
@@ -49,19 +49,22 @@ def test_registered_names_are_offered():
     assert "procgen" in registered_names()
 
 
-def test_procgens_observations_are_known_without_making_a_game():
-    space, frame_stack = observations("procgen", {"frame_stack": 4})
-    assert space.shape == (64, 64, 12) and frame_stack == 4
+def test_procgens_spaces_are_known_without_making_a_game():
+    known = spaces("procgen", {"frame_stack": 4})
+    env = make_array_env("procgen", {"frame_stack": 4}, 1, seed=0)
+    assert known == (env.observation_space, env.action_space, 4)
+    env.close()
 
 
 def test_other_environments_are_made_once_to_see():
-    space, frame_stack = observations("CartPole-v1", {})
-    assert isinstance(space, Box) and space.shape == (4,) and frame_stack == 1
+    made = spaces("CartPole-v1", {})
+    assert isinstance(made.observations, Box) and made.observations.shape == (4,)
+    assert made.actions == Discrete(2) and made.frame_stack == 1
 
 
 def test_an_environment_that_does_not_start_is_told_with_its_own_error():
     with pytest.raises(UserError, match=r"cannot be made: TypeError: .*no_such_option"):
-        observations("CartPole-v1", {"no_such_option": 1})
+        spaces("CartPole-v1", {"no_such_option": 1})
 
 
 @pytest.mark.parametrize("name", ["procgen", "CartPole-v1"])

@@ -1,14 +1,17 @@
 """Playing new episodes with a trained agent, and with a random policy on the same levels."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from app_helpers import SMALL
+from ray import cloudpickle
 
 import rllib_ppg
 from rllib_ppg import PPGConfig, UserError, evaluate
+from rllib_ppg.algorithm.checkpoint_files import POLICY_STATE, write_manifest
 from rllib_ppg.app.evaluate import EpisodeStatistics, play, shares
 from rllib_ppg.envs.arrays import Transition
 
@@ -92,14 +95,22 @@ def test_evaluation_changes_nothing_of_the_algorithm(algorithm):
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-def test_a_checkpoint_of_a_run_on_a_gpu_loads_anywhere(algorithm, checkpoint: str):
-    from ray import cloudpickle
+def test_a_checkpoint_of_a_run_on_a_gpu_loads_anywhere(checkpoint: str, tmp_path: Path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint, folder)
+    state = cloudpickle.loads((folder / POLICY_STATE).read_bytes())
+    state["policy_spec"]["config"] |= {"num_gpus": 1, "num_env_runners": 4}
+    (folder / POLICY_STATE).write_bytes(cloudpickle.dumps(state))
+    write_manifest(folder, {})
+    assert len(evaluate(folder, episodes=2).returns) == 2
 
-    path = Path(checkpoint) / "algorithm_state.pkl"
-    state = cloudpickle.loads(path.read_bytes())
-    state["config"] |= {"num_gpus": 1, "num_env_runners": 4, "num_envs_per_env_runner": 2}
-    path.write_bytes(cloudpickle.dumps(state))
-    assert len(evaluate(checkpoint, episodes=2).returns) == 2
+
+def test_a_broken_checkpoint_is_refused(checkpoint: str, tmp_path: Path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint, folder)
+    (folder / POLICY_STATE).unlink()
+    with pytest.raises(UserError, match="is missing"):
+        evaluate(folder, episodes=2)
 
 
 def test_procgen_plays_the_same_levels_whoever_plays(algorithm):

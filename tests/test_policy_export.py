@@ -13,8 +13,10 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from ray import cloudpickle
 
 from rllib_ppg import PPGConfig, UserError
+from rllib_ppg._ray_compat import ModelCatalog
 from rllib_ppg.algorithm.actions import action_spec
-from rllib_ppg.algorithm.checkpoint_files import POLICY_STATE
+from rllib_ppg.algorithm.checkpoint_files import POLICY_STATE, write_manifest
+from rllib_ppg.algorithm.model import MLPModel
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import _env_actions, describe, read_policy, weights
 from rllib_ppg.algorithm.rollout import to_env_actions
@@ -37,8 +39,9 @@ def policy_of(
 
 
 def checkpoint_of(policy: PPGTorchPolicy, folder: Path) -> Path:
-    """Return a checkpoint folder with the policy as RLlib writes it."""
+    """Return a checkpoint folder with the policy as RLlib writes it, and our manifest."""
     policy.export_checkpoint(str((folder / POLICY_STATE).parent))
+    write_manifest(folder, {})
     return folder
 
 
@@ -139,7 +142,13 @@ def change(folder: Path, **keys: Any) -> None:
     spec = state["policy_spec"]
     spec["config"] = {**spec["config"], **keys.pop("config", {})}
     spec.update(keys)
-    path.write_bytes(cloudpickle.dumps(state))
+    replace(folder, cloudpickle.dumps(state))
+
+
+def replace(folder: Path, content: bytes) -> None:
+    """Give a checkpoint another policy state, as if it had been written so."""
+    (folder / POLICY_STATE).write_bytes(content)
+    write_manifest(folder, {})
 
 
 @pytest.fixture
@@ -164,28 +173,37 @@ def test_a_policy_trained_on_gpus_is_read_as_one_network_on_the_cpu(checkpoint: 
 def test_another_algorithms_policy_is_refused(checkpoint: Path):
     for kind in ("PPOTorchPolicy", dict):
         change(checkpoint, policy_class=kind)
-        assert "Only policies of PPG" in refusal(checkpoint)
+        assert "not one of PPG" in refusal(checkpoint)
 
 
-def test_a_model_of_the_users_own_is_refused(checkpoint: Path):
+def test_a_model_that_nobody_registered_is_refused(checkpoint: Path):
     model = policy_of(VECTORS, Discrete(2)).config["model"]
-    change(checkpoint, config={"model": {**model, "custom_model": "mine"}})
-    assert "'mine'" in refusal(checkpoint)
+    change(checkpoint, config={"model": {**model, "custom_model": "nobodys"}})
+    assert "'nobodys', which is not registered" in refusal(checkpoint)
+
+
+def test_a_model_of_the_users_own_is_read_but_not_described(checkpoint: Path):
+    ModelCatalog.register_custom_model("users_own", MLPModel)
+    model = policy_of(VECTORS, Discrete(2)).config["model"]
+    change(checkpoint, config={"model": {**model, "custom_model": "users_own"}})
+    policy, _ = read_policy(checkpoint)
+    with pytest.raises(UserError, match="'users_own'; only ppg_impala and ppg_mlp"):
+        describe(policy, 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps([1]), pickle.dumps({})])
 def test_what_is_no_policy_state_is_refused(checkpoint: Path, content: bytes):
-    (checkpoint / POLICY_STATE).write_bytes(content)
+    replace(checkpoint, content)
     assert POLICY_STATE in refusal(checkpoint)
 
 
 def test_a_truncated_state_is_refused(checkpoint: Path):
     whole = (checkpoint / POLICY_STATE).read_bytes()
     for size in range(0, len(whole), len(whole) // 20):
-        (checkpoint / POLICY_STATE).write_bytes(whole[:size])
+        replace(checkpoint, whole[:size])
         assert "cannot be read" in refusal(checkpoint)
 
 
 def test_a_module_that_is_missing_is_named(checkpoint: Path):
-    (checkpoint / POLICY_STATE).write_bytes(b"cno_such_module\nThing\n.")
+    replace(checkpoint, b"cno_such_module\nThing\n.")
     assert "no_such_module" in refusal(checkpoint)

@@ -24,6 +24,7 @@ FORMAT_VERSION = 1
 # RLlib's own files; a folder with one of them and without a manifest is half a checkpoint of ours,
 # or one of another algorithm.
 RLLIB_FILES = ("algorithm_state.pkl", "rllib_checkpoint.json")
+_CLASS_FILES = ("algorithm_state.pkl", "class_and_ctor_args.pkl")
 POLICY_STATE = "policies/default_policy/policy_state.pkl"
 
 BLOCK_BYTES = 1 << 20
@@ -48,6 +49,21 @@ class Newest(NamedTuple):
 
     path: Path | None
     passed_over: list[tuple[Path, str]]
+
+
+def checkpoint_path(source: Any) -> Path:
+    """Absolute path of a checkpoint folder on this machine, which need not exist.
+
+    Args:
+        source: A path (`~` is the home folder), or Ray's `Checkpoint`.
+
+    Raises:
+        UserError: If it is a remote address.
+    """
+    path = getattr(source, "path", source)
+    if "://" in str(path):
+        raise UserError(f"{path} is a remote address; copy the checkpoint to this machine first.")
+    return Path(path).expanduser().absolute()
 
 
 def remove_manifest(folder: str | os.PathLike[str]) -> None:
@@ -80,7 +96,15 @@ def write_manifest(folder: str | os.PathLike[str], summary: Mapping[str, Any]) -
         "summary": dict(summary),
         "files": {name: _entry(place / name)._asdict() for name in _files(place)},
     }
+    content["crc32"] = _crc32_of(content)
     _write_atomically(place / MANIFEST, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _crc32_of(content: Mapping[str, Any]) -> str:
+    """Checksum of a manifest's own content, in one writing of it."""
+    rest = {name: value for name, value in content.items() if name != "crc32"}
+    text = json.dumps(rest, sort_keys=True)
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -171,6 +195,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise UserError(f"{folder} is no checkpoint of {ALGORITHM}: its {MANIFEST} is another's.")
     _check_version(folder, manifest)
+    if manifest.get("crc32") != _crc32_of(manifest):
+        raise UserError(_damaged(folder, MANIFEST))
+    if manifest.get("algorithm") != ALGORITHM:
+        raise UserError(_of_another(folder, str(manifest.get("algorithm"))))
     return manifest
 
 
@@ -183,15 +211,14 @@ def _check_version(folder: Path, manifest: Mapping[str, Any]) -> None:
             f"{folder} was written by rllib_ppg {manifest.get('rllib_ppg')} in format {version}; "
             f"rllib_ppg {__version__} reads formats up to {FORMAT_VERSION}, so upgrade it."
         )
-    if manifest.get("algorithm") != ALGORITHM:
-        raise UserError(_of_another(folder, str(manifest.get("algorithm"))))
 
 
 def _without_manifest(folder: Path) -> str:
     """What a folder without manifest is."""
     if not any((folder / name).exists() for name in (*RLLIB_FILES, "policies")):
-        return f"{folder} is no checkpoint folder: it holds none of a checkpoint's files."
-    algorithm = _pickled_algorithm(folder / "algorithm_state.pkl")
+        problem = f"{folder} is no checkpoint folder: it holds none of a checkpoint's files."
+        return problem + _hint(folder)
+    algorithm = pickled_algorithm(folder)
     if algorithm not in (None, ALGORITHM):
         return _of_another(folder, str(algorithm))
     return (
@@ -200,25 +227,47 @@ def _without_manifest(folder: Path) -> str:
     )
 
 
-def _pickled_algorithm(path: Path) -> str | None:
-    """Name of the algorithm's class in RLlib's state file, read without unpickling anything.
+def _hint(folder: Path) -> str:
+    """The newest whole checkpoint inside a trial's or a run's folder, as an advice."""
+    try:
+        trials = [folder, *(path for path in folder.iterdir() if path.is_dir())]
+    except OSError:
+        return ""
+    found = [path for path in (newest_whole(trial).path for trial in trials) if path]
+    if not found:
+        return ""
+    newest = max(found, key=lambda path: (path / MANIFEST).stat().st_mtime)
+    return f" The newest whole checkpoint inside is {newest}."
 
-    The state is a dictionary that begins with "algorithm_class", whose value is a class (its module
-    and its name) or a name.
+
+def pickled_algorithm(folder: Path) -> str | None:
+    """Name of the algorithm's class in RLlib's files, read without unpickling anything.
+
+    One of them is a dictionary that begins with the class: its module and its name, or a name.
+
+    Returns:
+        None if no file says it.
     """
+    for name in _CLASS_FILES:
+        words = _first_words(folder / name)
+        if len(words) == 3 and words[0] in ("algorithm_class", "class"):
+            return words[2] if "." in words[1] else words[1]
+    return None
+
+
+def _first_words(path: Path) -> list[str]:
+    """The first three strings of a pickle."""
     words: list[str] = []
     try:
         with path.open("rb") as file:
             for operation, argument, _ in pickletools.genops(file):
                 if isinstance(argument, str):
-                    words.append(argument)
-                if len(words) == 3 or operation.name in ("SETITEM", "SETITEMS"):
+                    words += argument.split(" ") if operation.name == "GLOBAL" else [argument]
+                if len(words) >= 3 or operation.name in ("SETITEM", "SETITEMS"):
                     break
-    except (OSError, ValueError):
-        return None
-    if words[:1] != ["algorithm_class"] or len(words) < 3:
-        return None
-    return words[2] if "." in words[1] else words[1]
+    except Exception:  # a damaged pickle raises anything
+        return []
+    return words[:3]
 
 
 def _of_another(folder: Path, algorithm: str) -> str:

@@ -9,10 +9,11 @@ import gymnasium as gym
 import numpy as np
 import torch
 from ray import cloudpickle
+from ray.tune.registry import RLLIB_MODEL, _global_registry
 
 from rllib_ppg._version import __version__
 from rllib_ppg.algorithm.actions import start
-from rllib_ppg.algorithm.checkpoint_files import POLICY_STATE
+from rllib_ppg.algorithm.checkpoint_files import POLICY_STATE, check_checkpoint, checkpoint_path
 from rllib_ppg.algorithm.model import (
     MODEL_SETTINGS,
     FromZero,
@@ -26,31 +27,30 @@ from rllib_ppg.envs.procgen_options import parse_options
 from rllib_ppg.errors import UserError
 
 
-def read_policy(folder: Path) -> tuple[PPGTorchPolicy, int]:
+def read_policy(source: Any) -> tuple[PPGTorchPolicy, int]:
     """Read a checkpoint's policy, on the CPU, without environments or workers.
 
-    This unpickles a file, which runs what it holds.
+    The checkpoint is checked first. Then a file is unpickled, which runs what it holds.
 
     Args:
-        folder: The checkpoint.
+        source: The checkpoint: its folder, or Ray's `Checkpoint`.
 
     Returns:
         The policy, and the environment steps of its training.
 
     Raises:
-        UserError: If it cannot be read, or is not one of PPG with one of our models.
+        UserError: If it is broken, not one of PPG, or needs a module or model that is not here.
     """
+    folder = checkpoint_path(source)
+    check_checkpoint(folder)
     state = _unpickled(folder)
     kind = state["policy_spec"]["policy_class"]
     if not (isinstance(kind, type) and issubclass(kind, PPGTorchPolicy)):
         name = getattr(kind, "__name__", kind)
-        raise UserError(f"Only policies of PPG can be exported, and {folder} holds a {name}.")
+        raise UserError(f"{folder} holds a policy of the class {name}, not one of PPG.")
     # One network on the CPU, whatever it was trained on.
     config = {**state["policy_spec"]["config"], "num_gpus": 0}
-    model = config["model"]["custom_model"]
-    if model is not None and model not in MODEL_SETTINGS:
-        known = " and ".join(MODEL_SETTINGS)
-        raise UserError(f"{folder} holds the model {model!r}; only {known} can be exported.")
+    _check_model_is_here(folder, config["model"]["custom_model"])
     state["policy_spec"] = {**state["policy_spec"], "config": config}
     return PPGTorchPolicy.from_state(state), state["global_timestep"]
 
@@ -64,7 +64,7 @@ def _unpickled(folder: Path) -> dict[str, Any]:
             f"{folder} needs the module {error.name}, which cannot be imported here; add its "
             "folder to PYTHONPATH."
         ) from error
-    except Exception as error:  # a damaged pickle raises anything
+    except Exception as error:  # the pickle of other versions of a library raises anything
         reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
         raise UserError(f"{path} cannot be read ({reason}).") from error
     if not isinstance(state, dict) or not {"policy_spec", "global_timestep"} <= set(state):
@@ -72,21 +72,45 @@ def _unpickled(folder: Path) -> dict[str, Any]:
     return state
 
 
+def _check_model_is_here(folder: Path, name: Any) -> None:
+    if isinstance(name, str) and not _global_registry.contains(RLLIB_MODEL, name):
+        raise UserError(
+            f"{folder} holds the model {name!r}, which is not registered here; import the module "
+            "that registers it first."
+        )
+
+
+def check_exportable(policy: PPGTorchPolicy) -> None:
+    """Refuse networks that `core.exported` cannot build.
+
+    Raises:
+        UserError: Naming those that it can.
+    """
+    model = policy.config["model"]["custom_model"]
+    if model is not None and model not in MODEL_SETTINGS:
+        known = " and ".join(MODEL_SETTINGS)
+        raise UserError(f"The policy has the model {model!r}; only {known} can be exported.")
+
+
 def describe(policy: PPGTorchPolicy, env_steps: int) -> PolicyMeta:
     """Describe a policy for its export.
 
     Args:
-        policy: A policy with one of our models.
+        policy: A policy.
         env_steps: Environment steps of its training.
+
+    Raises:
+        UserError: If its model is not one of ours.
     """
+    check_exportable(policy)
     env = policy.config["env"]
-    options = _env_options(env, policy.config["env_config"])
+    options = env_options(env, policy.config["env_config"])
     return PolicyMeta(
         network=_network(policy),
         observations=_observations(policy.observation_space),
         action=policy.action_spec,
         env_actions=_env_actions(policy.action_space, policy.config),
-        env=env if isinstance(env, str) else f"{env.__module__}.{env.__qualname__}",
+        env=env_name(env),
         env_options=options,
         frame_stack=options["frame_stack"] if env == "procgen" else 1,
         env_steps=env_steps,
@@ -128,19 +152,27 @@ def _env_actions(space: Any, config: Mapping[str, Any]) -> EnvActions:
     return EnvActions(shape, "float32")
 
 
-def _env_options(env: Any, env_config: Mapping[str, Any]) -> dict[str, Any]:
+def env_name(env: Any) -> str:
+    """Name of an environment that may be given as a class."""
+    return env if isinstance(env, str) else f"{env.__module__}.{env.__qualname__}"
+
+
+def env_options(env: Any, env_config: Mapping[str, Any]) -> dict[str, Any]:
     """An environment's configuration as plain JSON; Procgen's with its defaults."""
     if env == "procgen":
         return parse_options(env_config).model_dump(mode="json")
-    return {str(name): _plain(value) for name, value in env_config.items()}
+    options: dict[str, Any] = plain(env_config)
+    return options
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as plain JSON; what JSON cannot hold becomes text."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -16,17 +16,19 @@ from rllib_ppg._ray_compat import (
     NUM_AGENT_STEPS_TRAINED,
     NUM_ENV_STEPS_SAMPLED,
     NUM_ENV_STEPS_TRAINED,
-    Algorithm,
     AlgorithmConfig,
     TrainingResult,
 )
 from rllib_ppg.algorithm import checkpoint, hardware, metrics, trial_checkpoints
 from rllib_ppg.algorithm.batch import Targets, make_batch
+from rllib_ppg.algorithm.checked_restore import CheckedRestore
 from rllib_ppg.algorithm.checkpoint_files import (
     check_checkpoint,
+    checkpoint_path,
     remove_manifest,
     write_manifest,
 )
+from rllib_ppg.algorithm.checkpoint_fit import check_fit, describe
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.environment import check_environment, try_environment
 from rllib_ppg.algorithm.hardware import LearnerThreads
@@ -42,7 +44,7 @@ from rllib_ppg.errors import UserError
 logger = logging.getLogger(__name__)
 
 
-class PPG(Algorithm):
+class PPG(CheckedRestore):
     """Phasic Policy Gradient (Cobbe et al. 2020, arXiv:2009.04416) on RLlib's old API stack.
 
     One `train()` is one policy iteration (sample, policy phase) or one slice of the auxiliary phase
@@ -348,18 +350,6 @@ class PPG(Algorithm):
             self._notices.append(f"No checkpoint was written: {trial_checkpoints.reason(error)}.")
             return TrainingResult(checkpoint=None, metrics={})
 
-    def restore(self, checkpoint_path: Any) -> None:
-        """Go on from a checkpoint; it is unpickled, so only from sources you trust.
-
-        Of a Tune trial's checkpoints, a broken one is passed over for the newest whole one before.
-
-        Raises:
-            UserError: If it is broken or does not fit this configuration.
-        """
-        result, notices = trial_checkpoints.whole(checkpoint_path)
-        self._notices += notices
-        super().restore(result)
-
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write a checkpoint that a run goes on from bit for bit.
 
@@ -395,25 +385,23 @@ class PPG(Algorithm):
         Raises:
             UserError: If it is broken or does not fit this configuration.
         """
-        folder = Path(checkpoint_dir)
-        check_checkpoint(folder)
-        super().load_checkpoint(checkpoint_dir)
+        folder = checkpoint_path(checkpoint_dir)
+        fit = check_fit(folder, check_checkpoint(folder), self._description())
+        self._notices += fit.notes
+        super().load_checkpoint(str(folder))
         try:
-            phase = checkpoint.load_phase(folder, self._store)
+            phase = checkpoint.load_phase(folder, self._store) if fit.phase else None
         except ValueError as error:
             raise _unfit(error) from error
         if phase is not None:
             self._set_phase_state(phase)
-        if not self._sampler.set_states(checkpoint.load_workers(folder)):
+        states = checkpoint.load_workers(folder) if fit.environments else {}
+        if not self._sampler.set_states(states):
             self._notices.append(
                 f"{self.config.env} cannot save its state: all environments begin new episodes."
             )
         if phase is not None and phase["acting_weights"] is not None:
             self._sample_ahead(phase["acting_weights"])
-
-    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Go on from a checkpoint; RLlib's `from_checkpoint` calls this."""
-        self.load_checkpoint(str(path))
 
     def __getstate__(self) -> dict[str, Any]:
         """State of the algorithm: RLlib's (weights, counters), and the learner's.
@@ -466,14 +454,15 @@ class PPG(Algorithm):
         self._episode_history = list(state["episodes"])
         checkpoint.set_random_states(state["random"])
 
+    def _description(self) -> dict[str, Any]:
+        return describe(self.config, self.get_policy(), self._store.frame_stack)
+
     def _summary(self) -> dict[str, Any]:
-        config = self.config
         return {
-            "env": str(config.env),
+            **self._description(),
             "env_steps": int(self._counters[NUM_ENV_STEPS_SAMPLED]),
             "training_iteration": int(self.training_iteration),
-            "num_envs": config.num_envs,
-            "num_env_runners": config.num_env_runners,
+            "stored_segments": self._store.count,
         }
 
 

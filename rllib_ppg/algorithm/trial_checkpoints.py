@@ -16,7 +16,7 @@ from pyarrow.fs import LocalFileSystem
 from ray.tune import Checkpoint
 
 from rllib_ppg._ray_compat import TrainingResult
-from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
+from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, checkpoint_path, newest_whole
 from rllib_ppg.errors import UserError
 
 UNFINISHED = ".checkpoint_unfinished"
@@ -101,8 +101,9 @@ def whole(given: Any) -> tuple[TrainingResult, list[str]]:
 def _as_result(given: Any) -> TrainingResult:
     if isinstance(given, TrainingResult):
         return given
-    checkpoint = given if isinstance(given, Checkpoint) else Checkpoint.from_directory(str(given))
-    return TrainingResult(checkpoint=checkpoint, metrics={})
+    if not isinstance(given, Checkpoint):
+        given = Checkpoint(given if "://" in str(given) else str(checkpoint_path(given)))
+    return TrainingResult(checkpoint=given, metrics={})
 
 
 def at(folder: Path, summary: Mapping[str, Any]) -> TrainingResult:

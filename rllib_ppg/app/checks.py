@@ -7,9 +7,8 @@ only looked up, and run as it is.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from rllib_ppg._ray_compat import RLLIB_ALGORITHMS
@@ -20,6 +19,7 @@ from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app import environments
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.names import did_you_mean
+from rllib_ppg.app.restore import check_restore
 from rllib_ppg.app.result_keys import flat_stop, key_problem, stop_value
 from rllib_ppg.app.variants import axes, variants
 from rllib_ppg.app.yaml_reader import KeyPath
@@ -34,11 +34,13 @@ class Checked:
         experiment: The experiment; `stop` is flat and holds numbers.
         variants: Its configurations, one for each choice of the grid.
         configs: PPG's configuration objects of the same, `auto` resolved; none for others.
+        notes: What to say before it is run.
     """
 
     experiment: Experiment
     variants: list[dict[str, Any]]
     configs: list[PPGConfig]
+    notes: list[str] = field(default_factory=list)
 
     @property
     def is_ppg(self) -> bool:
@@ -54,7 +56,7 @@ def check(experiment: Experiment) -> Checked:
     """
     register()
     problems = [*_algorithm_problems(experiment), *_stop_problems(experiment)]
-    problems += [*_score_problems(experiment), *_restore_problems(experiment)]
+    problems += _score_problems(experiment)
     found = variants(experiment.config)
     configs: list[PPGConfig] = []
     if experiment.keys.run == "PPG":
@@ -65,9 +67,14 @@ def check(experiment: Experiment) -> Checked:
                 problems += located(str(error), experiment)
     elif not problems:
         problems += _env_problems(experiment, found)
+    notes: list[str] = []
+    try:
+        notes = check_restore(experiment, [(config, _spaces(config)) for config in configs])
+    except UserError as error:
+        problems.append(str(error))
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
-    return Checked(experiment, found, configs)
+    return Checked(experiment, found, configs, notes)
 
 
 def check_ppg(variant: dict[str, Any]) -> PPGConfig:
@@ -94,7 +101,7 @@ def check_ppg(variant: dict[str, Any]) -> PPGConfig:
 
 def store_bytes(config: PPGConfig) -> int:
     """Bytes of the frame store of a checked configuration."""
-    space, frame_stack = _observations(config)
+    space, _, frame_stack = _spaces(config)
     return config.store_bytes(*observation_layout(space), frame_stack)
 
 
@@ -103,7 +110,7 @@ def memory_needs(config: PPGConfig) -> dict[str, int]:
 
     A store that may stand on a GPU is left out: its trial decides that, and checks it again.
     """
-    space, frame_stack = _observations(config)
+    space, _, frame_stack = _spaces(config)
     on_gpu = config.num_gpus and not config._fake_gpus and config.store_device != "cpu"
     return memory.memory_needs(
         config, *observation_layout(space), frame_stack=frame_stack, store_on_host=not on_gpu
@@ -126,13 +133,13 @@ def check_memory(checked: Checked) -> None:
 
 def observation_space(config: PPGConfig) -> Any:
     """Observation space of a configuration's environment."""
-    return _observations(config)[0]
+    return _spaces(config).observations
 
 
-def _observations(config: PPGConfig) -> tuple[Any, int]:
-    """Observation space and frames of one observation; found once for equal settings."""
+def _spaces(config: PPGConfig) -> environments.Spaces:
+    """Spaces of a configuration's environment; found once for equal settings."""
     text = json.dumps(config.env_config, sort_keys=True, default=repr)
-    return _cached_observations(config.env, text, _Hidden(dict(config.env_config)))
+    return _cached_spaces(config.env, text, _Hidden(dict(config.env_config)))
 
 
 class _Hidden:
@@ -149,8 +156,8 @@ class _Hidden:
 
 
 @cache
-def _cached_observations(name: Any, _text: str, env_config: _Hidden) -> tuple[Any, int]:
-    return environments.observations(name, env_config.value)
+def _cached_spaces(name: Any, _text: str, env_config: _Hidden) -> environments.Spaces:
+    return environments.spaces(name, env_config.value)
 
 
 def _check_model_name(config: PPGConfig) -> None:
@@ -215,19 +222,6 @@ def _score_problems(experiment: Experiment) -> Iterator[str]:
 
 def _sentence(text: str) -> str:
     return text if text.endswith("?") else f"{text}."
-
-
-def _restore_problems(experiment: Experiment) -> Iterator[str]:
-    name = experiment.keys.restore
-    if name is None or "://" in name:
-        return
-    folder = Path(name).expanduser()
-    if (folder / "algorithm_state.pkl").is_file() or (folder / "rllib_checkpoint.json").is_file():
-        experiment.keys.restore = str(folder.resolve())
-        return
-    inside = [*folder.glob("checkpoint_*"), *folder.glob("*/checkpoint_*")]
-    hint = f" Did you mean {max(inside)}?" if inside else ""
-    yield experiment.source.message(("restore",), f"restore: {name} is no checkpoint folder.{hint}")
 
 
 def located(message: str, experiment: Experiment) -> list[str]:

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +16,20 @@ from rllib_ppg.envs.procgen import ProcgenVectorEnv, derive_rand_seed, parse_opt
 from rllib_ppg.errors import UserError
 
 Creator = Callable[[EnvContext], Any]
+
+
+class Spaces(NamedTuple):
+    """What an environment looks like to an agent.
+
+    Attributes:
+        observations: Space of an observation.
+        actions: Space of an action.
+        frame_stack: Frames of one observation.
+    """
+
+    observations: gym.Space[Any]
+    actions: gym.Space[Any]
+    frame_stack: int
 
 
 def find_creator(name: Any) -> Creator:
@@ -87,8 +101,8 @@ def _imported(path: str) -> Creator:
     return lambda context: found(**context)
 
 
-def observations(name: Any, env_config: Mapping[str, Any]) -> tuple[gym.Space[Any], int]:
-    """Observation space of an environment in which PPG can learn, and the frames of one.
+def spaces(name: Any, env_config: Mapping[str, Any]) -> Spaces:
+    """The spaces of an environment in which PPG can learn.
 
     Anything but Procgen is made for it, once, and closed.
 
@@ -97,14 +111,14 @@ def observations(name: Any, env_config: Mapping[str, Any]) -> tuple[gym.Space[An
     """
     if name == "procgen":
         frame_stack = parse_options(env_config).frame_stack
-        return gym.spaces.Box(0, 255, (64, 64, 3 * frame_stack), np.uint8), frame_stack
+        images = gym.spaces.Box(0, 255, (64, 64, 3 * frame_stack), np.uint8)
+        return Spaces(images, gym.spaces.Discrete(15), frame_stack)
     context = EnvContext(deepcopy(dict(env_config)), worker_index=0)
     context.num_envs = 1
     env = _make(find_creator(name), name, context)
     try:
         check_environment(env)
-        space: gym.Space[Any] = env.observation_space
-        return space, frame_stack_of(env)
+        return Spaces(env.observation_space, env.action_space, frame_stack_of(env))
     finally:
         env.close()
 

@@ -3,15 +3,16 @@
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, cast
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from rllib_ppg._ray_compat import DEFAULT_POLICY_ID, Algorithm, get_checkpoint_info
+from rllib_ppg._ray_compat import Algorithm
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
+from rllib_ppg.algorithm.policy_export import read_policy
 from rllib_ppg.algorithm.rollout import to_env_actions
 from rllib_ppg.app.environments import make_array_env
 from rllib_ppg.core.distributions import ActionSpec
@@ -20,8 +21,6 @@ from rllib_ppg.envs.arrays import ArrayEnv
 from rllib_ppg.errors import UserError
 
 MAX_DEFAULT_ENVS = 64
-
-CHECKPOINT_FILES = ("rllib_checkpoint.json", "algorithm_state.pkl")
 
 Act = Callable[[np.ndarray], np.ndarray]
 
@@ -60,15 +59,6 @@ class EpisodeStatistics:
         )
 
 
-@dataclass(frozen=True)
-class _Agent:
-    """What evaluation needs of an algorithm."""
-
-    config: PPGConfig
-    weights: Mapping[str, Any] | None
-    policy: PPGTorchPolicy | None
-
-
 def evaluate(
     source: Any,
     *,
@@ -99,15 +89,14 @@ def evaluate(
         explore: Sample actions, as in training; False takes the most likely one.
 
     Raises:
-        UserError: If an argument makes no sense or the checkpoint is not one of PPG.
+        UserError: If an argument makes no sense, or the checkpoint is broken or not one of PPG.
     """
     if policy not in ("agent", "random"):
         raise UserError(f'policy={policy!r}: give "agent" or "random".')
     count = _env_count(episodes, num_envs)
     agent = _load(source)
-    env = make_array_env(
-        agent.config.env, {**agent.config.env_config, **(env_config or {})}, count, seed
-    )
+    options = {**agent.config["env_config"], **(env_config or {})}
+    env = make_array_env(agent.config["env"], options, count, seed)
     try:
         act = _random(env, seed) if policy == "random" else _actor(agent, env, seed, explore)
         return play(env, act, shares(episodes, env.num_envs))
@@ -161,40 +150,30 @@ def play(env: ArrayEnv, act: Act, quotas: np.ndarray) -> EpisodeStatistics:
     )
 
 
-def _load(source: Any) -> _Agent:
-    if isinstance(source, Algorithm):
-        _check_is_ppg(source.config)
-        return _Agent(cast(PPGConfig, source.config), None, source.get_policy())
-    path = Path(getattr(source, "path", source)).expanduser()
-    if not any((path / name).is_file() for name in CHECKPOINT_FILES):
-        raise UserError(f"{path} is no checkpoint folder of an algorithm.")
-    try:
-        info = get_checkpoint_info(str(path))
-        state = Algorithm._checkpoint_info_to_algorithm_state(info)
-    except (ValueError, KeyError, OSError) as error:
-        raise UserError(f"{path} is no checkpoint of an algorithm: {error}") from error
-    _check_is_ppg(state.get("config"))
-    weights = state["worker"]["policy_states"][DEFAULT_POLICY_ID]["weights"]
-    return _Agent(state["config"], weights, None)
-
-
-def _check_is_ppg(config: Any) -> None:
-    if not isinstance(config, PPGConfig):
-        kind = type(config).__name__.removesuffix("Config")
+def _load(source: Any) -> PPGTorchPolicy:
+    """The policy of an algorithm, or of a checkpoint, on this machine's GPU if it has one."""
+    if not isinstance(source, Algorithm):
+        policy, _ = read_policy(source)
+        policy.network.to("cuda" if torch.cuda.is_available() else "cpu")
+        return policy
+    if not isinstance(source.config, PPGConfig):
+        kind = type(source.config).__name__.removesuffix("Config")
         raise UserError(f"Only PPG can be evaluated here, not {kind}.")
+    own: PPGTorchPolicy = source.get_policy()
+    return own
 
 
-def _actor(agent: _Agent, env: ArrayEnv, seed: int, explore: bool) -> Act:
-    policy = agent.policy or _rebuilt(agent, env)
-    network, spec = policy.network, policy.action_spec
+def _actor(agent: PPGTorchPolicy, env: ArrayEnv, seed: int, explore: bool) -> Act:
+    network, spec = agent.network, agent.action_spec
     device = next(network.parameters()).device
     generator = torch.Generator().manual_seed(seed)
+    mapping = SimpleNamespace(**agent.config)
 
     # The rollout worker's own mapping, so that both play alike.
     def act(obs: np.ndarray) -> np.ndarray:
         frames = torch.from_numpy(np.ascontiguousarray(obs)).to(device)
         actions = _choose(network, spec, frames, explore, generator)
-        return to_env_actions(actions, env.action_space, agent.config)
+        return to_env_actions(actions, env.action_space, mapping)
 
     return act
 
@@ -211,16 +190,6 @@ def _choose(
     dist = spec.distribution(logits.float().cpu())
     actions = dist.sample(generator) if explore else dist.mode()
     return np.asarray(actions)
-
-
-def _rebuilt(agent: _Agent, env: ArrayEnv) -> PPGTorchPolicy:
-    """The policy of a checkpoint, on this machine's GPU if it has one."""
-    config = agent.config.copy(copy_frozen=False)
-    config.num_gpus = 0  # RLlib would ask for the GPU of the training's machine
-    policy = PPGTorchPolicy(env.observation_space, env.action_space, config.to_dict())
-    policy.set_weights(agent.weights)
-    policy.network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return policy
 
 
 def _random(env: ArrayEnv, seed: int) -> Act:

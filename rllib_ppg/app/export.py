@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from rllib_ppg.algorithm.checkpoint_files import (
     MANIFEST,
-    POLICY_STATE,
     RLLIB_FILES,
     check_checkpoint,
     checkpoint_folders,
+    checkpoint_path,
     newest_whole,
 )
 from rllib_ppg.app.names import did_you_mean
@@ -74,13 +74,13 @@ def find_checkpoint(given: str) -> tuple[Path, list[tuple[Path, str]]]:
     Raises:
         UserError: If there is none, or several trials have some.
     """
-    folder = Path(given).expanduser().absolute()
+    folder = checkpoint_path(given)
     if not folder.is_dir():
         raise UserError(f"There is no checkpoint folder {given}.")
     if any((folder / name).exists() for name in (MANIFEST, *RLLIB_FILES)):
-        check_readable(folder)
+        check_checkpoint(folder)
         return folder, []
-    path, passed_over = newest_whole(_trial(folder), check_readable)
+    path, passed_over = newest_whole(_trial(folder))
     if path is None and not passed_over:
         raise UserError(f"{given} is no checkpoint folder and holds none.")
     if path is None:
@@ -98,18 +98,6 @@ def _trial(folder: Path) -> Path:
         names = ", ".join(path.name for path in trials)
         raise UserError(f"{folder} holds checkpoints of several trials; give one of them: {names}.")
     return trials[0] if trials else folder
-
-
-def check_readable(folder: Path) -> None:
-    """Refuse a checkpoint that is broken, as far as can be told without unpickling.
-
-    One without manifest passes where its policy is there: a release before the manifest wrote it.
-
-    Raises:
-        UserError: Saying what is wrong.
-    """
-    if (folder / MANIFEST).exists() or not (folder / POLICY_STATE).is_file():
-        check_checkpoint(folder)
 
 
 def _report(folder: Path, meta: "PolicyMeta", size: int) -> str:

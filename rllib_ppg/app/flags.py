@@ -33,8 +33,14 @@ _STOP = "When to stop, instead of the file's: '{\"timesteps_total\": 40000}'."
 _NAME = "Name of the results folder; the experiment's name in the file unless given."
 _STORAGE = "Where results folders go, also a cloud address. Default: ~/ray_results."
 _SCORE = "Keep those with the highest KEY of the results; min-KEY: the lowest."
-_RESTORE = "Start a new run from a checkpoint folder. Load only checkpoints that you trust."
-_RESUME = "Go on with the interrupted or failed run of the same name, exactly as it was set up."
+_RESTORE = (
+    "Start a new run from a checkpoint folder. It is unpickled, which runs what it holds: give "
+    "only checkpoints from sources that you trust."
+)
+_RESUME = (
+    "Go on with the interrupted or failed run of the same name, exactly as it was set up. Its "
+    "files are unpickled: resume only runs from sources that you trust."
+)
 _FAILURES = "How often a failed trial goes on from its last checkpoint; -1: always."
 _ADDRESS = (
     "Ray cluster to use (auto: the one on this machine). Default: RAY_ADDRESS, else a private Ray "

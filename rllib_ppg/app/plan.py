@@ -59,6 +59,8 @@ def make_plan(
     Raises:
         UserError: With everything that is wrong.
     """
+    if flags.resume:
+        experiment.keys.restore = None  # where the run once began
     make_scheduler(experiment)
     there = cluster.nodes(settings)
     cpus = sum(node.get("CPU", 0.0) for node in there)
@@ -68,6 +70,7 @@ def make_plan(
         space = param_space(checked)
         title = title_of(checked)
         plan = Plan(experiment, space, complete(checked, space), title, checked.configs)
+        plan.notes += checked.notes
         if flags.resume:
             _use_earlier(plan)
         if check_store and settings.address is None:
