@@ -8,7 +8,7 @@ from rllib_ppg.app.experiment import TOP_LEVEL_KEYS, Experiment, RawExperiment, 
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.names import did_you_mean, nearest
 from rllib_ppg.app.variants import is_grid
-from rllib_ppg.app.yaml_reader import KeyPath, read_yaml
+from rllib_ppg.app.yaml_reader import MAX_CHARACTERS, KeyPath, read_yaml
 from rllib_ppg.errors import UserError
 
 
@@ -109,13 +109,14 @@ def _read_text(name: str) -> str:
     if path.suffix == ".py":
         raise UserError(f"{name}: Python files are not run; write the experiment in YAML.")
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            return file.read(MAX_CHARACTERS + 1)  # enough to be refused; a device has no end
     except FileNotFoundError:
         raise UserError(f"There is no file {name}.{_similar_file(path)}") from None
     except IsADirectoryError:
         raise UserError(f"{name} is a folder; give an experiment file.") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{name}: not a text file (byte {error.start}).") from None
+        raise UserError(f"{name}: not a text file in UTF-8 (byte {error.start}).") from None
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror}.") from None
 

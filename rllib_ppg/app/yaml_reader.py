@@ -14,7 +14,12 @@ from rllib_ppg.errors import UserError
 
 KeyPath = tuple[str, ...]
 
-_MAX_NODES = 100_000  # anchors can make a small file huge
+MAX_CHARACTERS = 200_000
+"""A text may be this long: a hundred experiments, read within seconds."""
+
+_MAX_NODES = 50_000  # anchors can make a small file huge
+_MAX_DEPTH = 50  # brackets can make it too deep for the reader, and for those after it
+_MAX_DIGITS = 30  # Python refuses to show numbers of thousands of digits
 _INTEGER = re.compile(r"[-+]?(0x[0-9a-fA-F_]+|0o[0-7_]+|[0-9][0-9_]*)$")
 _FLOAT = re.compile(
     r"[-+]?(\.[0-9][0-9_]*|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$"
@@ -39,7 +44,19 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with our numbers and without dates."""
+    """PyYAML's safe loader with our numbers, without dates and with an end to nesting."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose the next node, unless it is too deep."""
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="nested far too deeply", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -62,9 +79,11 @@ def read_yaml(text: str, source: str) -> Document:
         source: What to call it in messages: a path, or the flag that it was given to.
 
     Raises:
-        UserError: If it is not YAML, holds tags, repeats a key, or has anchors that contain
-            themselves; with line and column.
+        UserError: If it is not YAML, holds tags, repeats a key, is too large or too deep, or has
+            anchors that contain themselves; with line and column.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise UserError(f"{source}: more than {MAX_CHARACTERS:,} characters; make it smaller.")
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -92,6 +111,10 @@ def _syntax_message(error: yaml.MarkedYAMLError, source: str) -> str:
 def _float(text: str) -> float:
     special = text.lower().lstrip("+-") in (".inf", ".nan")
     return float(text.replace(".", "") if special else text.replace("_", ""))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 class _Reader:
@@ -159,6 +182,8 @@ class _Reader:
     def _scalar(self, node: yaml.Node) -> Any:
         text = str(node.value)
         kind = node.tag.rsplit(":", 1)[-1]
+        if kind == "int" and len(text) > _MAX_DIGITS:
+            raise self._error(node, f"{_short(text)} is too large a number")
         try:
             if kind == "int":
                 prefixed = text.lstrip("+-")[:2] in ("0x", "0o")
@@ -167,7 +192,7 @@ class _Reader:
                 return _float(text)
             return self._loader.construct_object(node, deep=True)
         except (ValueError, KeyError):
-            raise self._error(node, f"{text!r} is no {kind}") from None
+            raise self._error(node, f"{_short(text)!r} is no {kind}") from None
 
     def _error(self, node: yaml.Node, problem: str) -> UserError:
         mark = node.start_mark
