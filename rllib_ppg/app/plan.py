@@ -128,7 +128,10 @@ def _check_fits(plan: Plan, settings: cluster.RaySettings) -> None:
     there = cluster.nodes(settings)
     advice = cluster.AUTO if plan.configs else cluster.FEWER
     for variant in variants(plan.space):
-        bundles = cluster.bundles_of(experiment.keys.run, variant)
+        try:
+            bundles = cluster.bundles_of(experiment.keys.run, variant)
+        except UserError as error:
+            raise UserError(experiment.source.message(("config",), str(error))) from None
         try:
             cluster.check_fits(bundles, there, place, advice)
         except UserError as error:

@@ -118,7 +118,34 @@ def _insert(draw: st.DrawFn, tree: Tree, path: TreePath) -> None:
         parent.append(draw(values()))
 
 
-TREE_MUTATIONS = (_replace, _replace, _wrap, _drop, _rename, _swap, _insert, _insert)
+KNOWN: dict[TreePath, tuple[str, ...]] = {
+    (): experiment.TOP_LEVEL_KEYS,
+    ("checkpoint_config",): tuple(experiment.CheckpointKeys.model_fields),
+    ("stop",): RESULT_KEYS,
+    ("config",): (*sorted(keys.own_keys()), *sorted(keys.HONOURED)),
+    ("config", "env_config"): tuple(ProcgenOptions.model_fields),
+    ("config", "model"): ("custom_model", "custom_model_config"),
+    ("config", "model", "custom_model_config"): tuple(
+        name for settings in MODEL_SETTINGS.values() for name in settings.model_fields
+    ),
+}
+"""The keys that are right, by where they stand in an experiment."""
+
+
+def _set_known(draw: st.DrawFn, tree: Tree, path: TreePath) -> None:
+    """Give a known key another value, so that what looks at values is reached."""
+    where = draw(st.sampled_from(list(KNOWN)))
+    node = tree[path[0]]
+    for name in where:
+        node = node.setdefault(name, {}) if isinstance(node, dict) else None
+    if isinstance(node, dict):
+        node[draw(st.sampled_from(KNOWN[where]))] = draw(values())
+
+
+TREE_MUTATIONS = (
+    *(_replace, _wrap, _drop, _rename, _swap, _insert),
+    *(_set_known, _set_known, _set_known, _set_known, _set_known, _set_known),
+)
 
 
 @st.composite
@@ -126,7 +153,7 @@ def mutated_trees(draw: st.DrawFn) -> bytes:
     """A file of `experiments/` with one to three changes of its keys and values."""
     text = draw(st.sampled_from(FILES)).read_text(encoding="utf-8")
     tree = read_yaml(text, "file").data
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.sampled_from((1, 1, 1, 2, 3)))):
         places = list(paths(tree))
         if places:
             draw(st.sampled_from(TREE_MUTATIONS))(draw, tree, draw(st.sampled_from(places)))
@@ -228,4 +255,4 @@ def _encoded(draw: st.DrawFn, data: bytes) -> bytes:
 
 def mutated_files() -> st.SearchStrategy[bytes]:
     """The bytes of an experiment file with something wrong in it, or nearly."""
-    return mutated_trees() | mutated_trees() | mutated_texts() | st.sampled_from(WHOLE) | _pieces()
+    return mutated_trees() | mutated_trees() | mutated_trees() | mutated_texts() | st.sampled_from(WHOLE) | _pieces()
