@@ -70,7 +70,7 @@ SETTINGS = {
     "train_batch_size=4000": "16384",
     "num_env_runners=3": "does not divide num_envs=64",
     # games
-    "env_config.env_name=coinrum": "did you mean 'coinrun'?",
+    "env_config.env_name=coinrum": 'Did you mean "coinrun"?',
     "env_config.env_name=caterpillar": "private games",
     "env_config.distribution_mode=memory": "no distribution_mode 'memory'",
     # resources

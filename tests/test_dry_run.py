@@ -6,9 +6,17 @@ import pytest
 from app_helpers import command, experiment
 
 from rllib_ppg import PPGConfig
+from rllib_ppg.algorithm import resources
 from rllib_ppg.app import measure
 from rllib_ppg.app.checks import check
-from rllib_ppg.app.dry_run import aux_updates, flattened, phases, policy_updates, steps_of
+from rllib_ppg.app.dry_run import (
+    arithmetic,
+    aux_updates,
+    flattened,
+    phases,
+    policy_updates,
+    steps_of,
+)
 from rllib_ppg.app.measure import Speeds
 
 SIZES = ["--set", "num_envs=8", "--set", "rollout_fragment_length=16", "--set", "n_pi=2",
@@ -55,17 +63,31 @@ def test_it_tells_configuration_sizes_memory_and_time(
     assert not (tmp_path / "r").exists()
 
 
-def test_a_store_that_does_not_fit_is_a_warning_here(
+def test_what_does_not_fit_in_memory_is_refused_as_by_the_run_itself(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    from rllib_ppg.algorithm import resources
-
     monkeypatch.setattr(resources, "free_memory", lambda: 1000)
     words = ["train", "--run", "PPG", "--env", "CartPole-v1", *SIZES]
-    run = command(capsys, *words, "--dry-run")
-    assert run.code == 0 and "WARNING: it does not fit" in run.out
-    run = command(capsys, *words)
-    assert run.code == 2 and "(frame store " in run.err
+    dry, real = command(capsys, *words, "--dry-run"), command(capsys, *words)
+    assert dry.code == real.code == 2 and dry.out == ""
+    assert dry.err == real.err and "(frame store " in dry.err
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({}, "64 rows a pass"),
+        ({"num_gpus": 1}, "4,096 rows a pass"),
+        ({"num_gpus": 1, "_fake_gpus": True}, "64 rows a pass"),
+        ({"num_gpus": 1, "num_envs": 8, "aux_mbsize": 1}, "whole minibatches"),
+    ],
+)
+def test_rows_of_a_pass_are_those_of_the_learners_device_and_minibatch(
+    tmp_path: Path, keys: dict, expected: str
+):
+    with resources.assume(4, 4):
+        (made,) = check(experiment(tmp_path, repr(keys), env="procgen")).configs
+    assert any(expected in line for line in arithmetic(made))
 
 
 def test_a_wrong_experiment_is_refused_as_by_the_run_itself(capsys: pytest.CaptureFixture[str]):

@@ -12,7 +12,6 @@ from rllib_ppg.algorithm.keys import (
     check_keys,
     check_model_keys,
     key_problem,
-    nearest,
     own_keys,
     rllib_defaults,
 )
@@ -142,11 +141,6 @@ def test_a_network_key_is_checked_for_other_environments_too(ray_local):
         config.build_algo()
 
 
-def test_nearest_ignores_names_that_are_far_away():
-    assert nearest("gama", ["gamma", "lr"]) == ' Did you mean "gamma"?'
-    assert nearest("gama", ["lr"]) == ""
-
-
 # ---- RLlib's own keys
 
 UNUSED_BY_PPG = {
@@ -203,10 +197,36 @@ def test_every_honoured_key_exists_in_ray():
         ("env_config", [1], "a mapping"),
         ("model", "ppg_mlp", "a mapping"),
         ("restart_failed_env_runners", "yes", "true or false"),
+        ("num_cpus_per_env_runner", None, "a number, not negative"),
+        ("delay_between_env_runner_restarts_s", float("inf"), "at most 2147483647"),
+        ("max_num_env_runner_restarts", 0.5, "a whole number"),
+        ("max_num_env_runner_restarts", "x", "a whole number, not negative"),
+        ("sample_timeout_s", 0, "a number, more than 0, or null for no limit"),
+        ("sample_timeout_s", -5, "a number, more than 0, or null for no limit"),
+        ("observation_space", 3, "a Gymnasium space, which only Python can give; leave it out"),
+        ("algo_class", "PPG", "a class, which only Python can give; leave it out"),
+        ("callbacks", 3, "a callback class, or its path package.module.Class"),
+        ("exploration_config", {"type": 5}, "a mapping with type: StochasticSampling"),
+        (
+            "custom_resources_per_env_runner",
+            {"a": -1},
+            "a mapping of resource names to numbers, not negative",
+        ),
+        (
+            "extra_python_environs_for_worker",
+            {"A": 1},
+            "a mapping of names to text (in quotes where it looks like a number)",
+        ),
     ],
 )
 def test_a_wrong_type_of_an_honoured_key_is_refused(name: str, value: Any, expected: str):
     assert refusal({name: value}) == f"{name}={value!r}: must be {expected}."
+
+
+@pytest.mark.parametrize("name", ["sample_timeout_s", "env_runner_health_probe_timeout_s"])
+def test_a_timeout_may_be_none_which_waits_without_limit(name: str):
+    assert check_keys({name: None}) == {name: None}
+    assert check_keys({name: "0.5"}) == {name: 0.5}
 
 
 def test_number_strings_of_rllibs_keys_are_numbers_too():

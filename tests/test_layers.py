@@ -15,15 +15,14 @@ PACKAGE = Path(rllib_ppg.__file__).parent
 MAX_LINES = 400
 
 # What each layer may import of the package. A module of the root is a layer of its own.
+ROOT = {"errors", "spelling", "_version"}
 ALLOWED = {
-    "errors": set(),
-    "_version": set(),
-    "_ray_compat": set(),
-    "core": {"errors", "_version", "core"},
-    "envs": {"errors", "_version", "core", "_ray_compat", "envs"},
-    "algorithm": {"errors", "_version", "core", "_ray_compat", "envs", "algorithm"},
-    "app": {"errors", "_version", "core", "_ray_compat", "envs", "algorithm", "app", "__init__"},
-    "__init__": {"errors", "_version", "core", "_ray_compat", "envs", "algorithm", "app"},
+    **{name: set() for name in (*ROOT, "_ray_compat")},
+    "core": {*ROOT, "core"},
+    "envs": {*ROOT, "core", "_ray_compat", "envs"},
+    "algorithm": {*ROOT, "core", "_ray_compat", "envs", "algorithm"},
+    "app": {*ROOT, "core", "_ray_compat", "envs", "algorithm", "app", "__init__"},
+    "__init__": {*ROOT, "core", "_ray_compat", "envs", "algorithm", "app"},
     "__main__": {"app"},
 }
 

@@ -98,14 +98,14 @@ def test_absurd_sizes_are_refused(option, low, high):
 def test_unknown_game_names_the_nearest(given, nearest):
     message = refusal(env_name=given)
     assert repr(given) in message
-    assert f"did you mean '{nearest}'?" in message
+    assert f'Did you mean "{nearest}"?' in message
     assert "bigfish" in message, "and all that there are"
 
 
 def test_private_games_of_the_challenge_say_what_they_need():
     message = refusal(env_name="caterpillar")
     assert "private games" in message
-    assert "did you mean" not in message
+    assert "Did you mean" not in message
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_private_games_of_the_challenge_say_what_they_need():
 def test_unknown_option_names_the_nearest(given, nearest):
     message = refusal(**{given: 1})
     assert f"unknown option '{given}'" in message
-    assert f"did you mean '{nearest}'?" in message
+    assert f'Did you mean "{nearest}"?' in message
 
 
 def test_unknown_mode_names_the_nearest():
-    assert "did you mean 'easy'?" in refusal(distribution_mode="esay")
+    assert 'Did you mean "easy"?' in refusal(distribution_mode="esay")
 
 
 def test_mode_that_the_game_lacks_is_refused_with_the_games_that_have_it():

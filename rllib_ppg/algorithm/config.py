@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 from rllib_ppg._ray_compat import AlgorithmConfig, RLlibCallback
 from rllib_ppg.algorithm import resources
@@ -15,6 +16,7 @@ from rllib_ppg.algorithm.keys import (
     check_model_keys,
     is_search_space,
     own_keys,
+    rllib_defaults,
 )
 from rllib_ppg.algorithm.model import MODEL_SETTINGS, MODELS, parse_model_settings
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker
@@ -23,7 +25,8 @@ from rllib_ppg.core.learner import AuxPhaseSettings, PolicyPhaseSettings
 from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.envs.procgen import parse_options
 from rllib_ppg.envs.procgen_vector import MAX_NUM_ENVS
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, shown
+from rllib_ppg.spelling import did_you_mean
 
 FIXED = {
     "framework_str": ("torch", "PPG runs on torch"),
@@ -138,6 +141,7 @@ class PPGConfig(AlgorithmConfig):
         self._check_env()
         self._check_model()
         self._check_sampling()
+        self._check_compiler()
         self._check_sizes()
         self._check_micro_batch()
         super().validate()
@@ -220,6 +224,18 @@ class PPGConfig(AlgorithmConfig):
                     f"The callback {name} is never called by PPG, whose learner works on whole "
                     "rollouts; use on_sample_end."
                 )
+
+    def _check_compiler(self) -> None:
+        backend = self.torch_compile_learner_dynamo_backend
+        if backend == rllib_defaults()["torch_compile_learner_dynamo_backend"]:
+            return  # torch takes seconds to list what there is
+        known = torch._dynamo.list_backends(None)
+        if backend not in known:
+            hint = did_you_mean(str(backend), known) or f" Use one of {', '.join(known)}."
+            raise UserError(
+                f"torch_compile_learner_dynamo_backend={shown(backend)}: torch knows no such "
+                f"backend.{hint}"
+            )
 
     def _check_sizes(self) -> None:
         rows = self.num_envs * self.rollout_fragment_length
@@ -311,6 +327,11 @@ class PPGConfig(AlgorithmConfig):
             np.dtype(obs_dtype),
             frame_stack,
         )
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether the learner is on a GPU; `_fake_gpus` puts its replicas on the CPU."""
+        return bool(self.num_gpus) and not self._fake_gpus
 
     def rows_per_pass(self, *, images: bool, gpu: bool) -> int | None:
         """`micro_batch_size` with `auto` resolved; None means whole minibatches."""

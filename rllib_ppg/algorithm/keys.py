@@ -4,16 +4,17 @@ Ray 2.60 takes misspelt and outdated keys without a word and trains on defaults.
 known, or refused with the nearest name, its new name, or the reason why PPG does not use it.
 """
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+import gymnasium as gym
 from ray.tune.search.sample import Domain
 
 from rllib_ppg._ray_compat import MODEL_DEFAULTS, AlgorithmConfig
 from rllib_ppg.algorithm.settings import PPGSettings, parse_number
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, shown
+from rllib_ppg.spelling import did_you_mean
 
 OUTDATED = {
     "num_workers": "num_env_runners",
@@ -91,8 +92,13 @@ CHOICES = {
         None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs",
     ),
 }  # fmt: skip
-OPTIONAL_NUMBERS = {"min_time_s_per_iteration"}
-"""RLlib's keys with a fixed set of values, and those that are a number or None by default."""
+"""RLlib's keys with a fixed set of values."""
+
+SHARES = {"num_cpus_for_main_process", "num_cpus_per_env_runner", "num_gpus_per_env_runner"}
+"""RLlib's numbers that need not be whole, though their defaults are."""
+
+LARGEST = 2**31 - 1
+"""No number of RLlib's may be larger: Ray hands them on to C, times in milliseconds too."""
 
 # RLlib's own keys that PPG honours. Whatever else RLlib has may only keep its default.
 HONOURED = {
@@ -129,12 +135,6 @@ def rllib_defaults() -> dict[str, Any]:
 def own_keys() -> frozenset[str]:
     """The keys of `PPGSettings`."""
     return frozenset(PPGSettings.model_fields)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """` Did you mean "..."?` for the nearest of `names`, or an empty string."""
-    matches = get_close_matches(name, list(names), n=1, cutoff=0.6)
-    return f' Did you mean "{matches[0]}"?' if matches else ""
 
 
 def check_keys(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def key_problem(name: str, value: Any) -> str | None:
     if name in rllib_defaults():
         return _rllib_key_problem(name, value)
     known = own_keys() | HONOURED
-    return f'Unknown config key "{name}".{nearest(name, known)}'
+    return f'Unknown config key "{name}".{did_you_mean(name, known)}'
 
 
 def _is_default(name: str, value: Any) -> bool:
@@ -234,21 +234,88 @@ def _type_problem(name: str, value: Any, default: Any) -> str | None:
     if is_search_space(value):
         return None
     expected = _expected(name, value, default)
-    return f"{name}={value!r}: must be {expected}." if expected else None
+    return f"{name}={shown(value)}: must be {expected}." if expected else None
 
 
 def _expected(name: str, value: Any, default: Any) -> str | None:
     """What `value` should have been, or None where it is allowed."""
     if name in CHOICES:
         return None if value in CHOICES[name] else " or ".join(map(repr, CHOICES[name]))
+    if name in OBJECTS:
+        expected, is_one = OBJECTS[name]
+        return None if is_one(value) else expected
     if isinstance(default, bool):
         return None if isinstance(value, bool) else "true or false"
-    if isinstance(default, int | float) or name in OPTIONAL_NUMBERS:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return None if value is None or (number and value >= 0) else "a number, not negative"
+    if isinstance(default, int | float) or name == "min_time_s_per_iteration":
+        return _expected_number(name, value, default)
     if isinstance(default, dict):
         return None if isinstance(value, Mapping) else "a mapping"
     return None
+
+
+def _expected_number(name: str, value: Any, default: Any) -> str | None:
+    may_be_none = default is None or name.endswith("timeout_s")
+    whole = isinstance(default, int) and name not in SHARES
+    positive = name == "sample_timeout_s"  # 0 would drop every rollout
+    if value is None and may_be_none:
+        return None
+    if _is_number(value) and (0 < value if positive else 0 <= value) and value <= LARGEST:
+        return None if not whole or float(value).is_integer() else "a whole number"
+    if _is_number(value) and value > LARGEST:
+        return f"at most {LARGEST}"
+    kind = "a whole number" if whole else "a number"
+    return f"{kind}, more than 0, or null for no limit" if positive else f"{kind}, not negative"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_space(value: Any) -> bool:
+    return value is None or isinstance(value, gym.Space)
+
+
+def _is_class(value: Any) -> bool:
+    return value is None or isinstance(value, type)
+
+
+def _is_callback(value: Any) -> bool:
+    return value is None or callable(value) or isinstance(value, str | list | tuple)
+
+
+def _is_exploration(value: Any) -> bool:
+    kinds = str | type | None
+    return isinstance(value, Mapping) and isinstance(value.get("type"), kinds)
+
+
+def _are_amounts(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    return all(_is_number(amount) and 0 <= amount <= LARGEST for amount in value.values())
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(text, str) for text in value.values())
+
+
+_SPACE = ("a Gymnasium space, which only Python can give; leave it out", _is_space)
+_CALLBACK = ("a callback class, or its path package.module.Class", _is_callback)
+_AMOUNTS = ("a mapping of resource names to numbers, not negative", _are_amounts)
+_TEXTS = ("a mapping of names to text (in quotes where it looks like a number)", _are_texts)
+
+OBJECTS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "action_space": _SPACE,
+    "observation_space": _SPACE,
+    "algo_class": ("a class, which only Python can give; leave it out", _is_class),
+    "callbacks": _CALLBACK,
+    "callbacks_class": _CALLBACK,
+    "custom_resources_for_main_process": _AMOUNTS,
+    "custom_resources_per_env_runner": _AMOUNTS,
+    "exploration_config": ("a mapping with type: StochasticSampling", _is_exploration),
+    "extra_python_environs_for_driver": _TEXTS,
+    "extra_python_environs_for_worker": _TEXTS,
+}
+"""RLlib's keys that hold no plain value: what they take, and whether a value is such."""
 
 
 def check_model_keys(model: Mapping[str, Any]) -> None:
@@ -274,6 +341,6 @@ def check_model_keys(model: Mapping[str, Any]) -> None:
         elif name in OUTDATED:
             problems.append(f'Unknown config key "model.{name}": use {OUTDATED[name]}.')
         else:
-            problems.append(f'Unknown config key "model.{name}".{nearest(name, allowed)}')
+            problems.append(f'Unknown config key "model.{name}".{did_you_mean(name, allowed)}')
     if problems:
         raise UserError("\n".join(problems))

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 from torch import nn
 
 from rllib_ppg._ray_compat import ModelCatalog, TorchModelV2
-from rllib_ppg.algorithm.keys import nearest
 from rllib_ppg.algorithm.settings import Integer, describe
 from rllib_ppg.core.networks import ImpalaEncoder, MLPEncoder, PhasicNetwork
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 Size = Annotated[Integer, Field(ge=1, le=65536)]
 
@@ -41,17 +41,19 @@ class NetworkSettings(BaseModel):
 class ImpalaSettings(NetworkSettings):
     """`custom_model_config` of `ppg_impala`."""
 
-    widths: Annotated[list[Size], Field(min_length=1)] = Field(
+    widths: Annotated[list[Size], Field(min_length=1, max_length=16)] = Field(
         [16, 32, 32], description="Channels of each convolution stage."
     )
     hidden_size: Size = Field(256, description="Units of the dense layer.")
-    blocks: Size = Field(2, description="Residual blocks per stage.")
+    blocks: Annotated[Integer, Field(ge=1, le=64)] = Field(
+        2, description="Residual blocks per stage."
+    )
 
 
 class MLPSettings(NetworkSettings):
     """`custom_model_config` of `ppg_mlp`."""
 
-    hiddens: Annotated[list[Size], Field(min_length=1)] = Field(
+    hiddens: Annotated[list[Size], Field(min_length=1, max_length=64)] = Field(
         [64, 64], description="Units of each hidden layer."
     )
     activation: Literal["tanh", "relu"] = Field("tanh", description="Activation function.")
@@ -74,7 +76,7 @@ def parse_model_settings(name: str, config: Mapping[str, Any]) -> Any:
     for key in config:
         if key not in settings.model_fields:
             allowed = ", ".join(settings.model_fields)
-            hint = nearest(key, settings.model_fields)
+            hint = did_you_mean(key, settings.model_fields)
             raise UserError(f'Unknown key "{prefix}{key}" of {name}.{hint} Allowed: {allowed}.')
     try:
         return settings(**config)
@@ -90,6 +92,33 @@ def is_image(space: Any) -> bool:
 def default_model(observation_space: Any) -> str:
     """The registered model that fits the observations."""
     return "ppg_impala" if is_image(observation_space) else "ppg_mlp"
+
+
+def check_model(name: str | None, config: Mapping[str, Any], space: Any) -> None:
+    """Check a `custom_model_config` against the observations that the network will get.
+
+    Args:
+        name: The model; None: the one that fits the observations.
+        config: Its `custom_model_config`.
+        space: Observation space.
+
+    Raises:
+        UserError: If the model does not take such observations, or not such a configuration.
+    """
+    name = name or default_model(space)
+    parse_model_settings(name, config)
+    if name == "ppg_impala":
+        check_images(space)
+
+
+def check_images(space: Any) -> None:
+    """Refuse observations that are no images.
+
+    Raises:
+        UserError: Naming the space.
+    """
+    if not is_image(space):
+        raise UserError(f"ppg_impala takes images (H, W, C), not {space}; use ppg_mlp.")
 
 
 def check_observation_space(space: gym.Space) -> None:
@@ -162,8 +191,7 @@ class ImpalaModel(PPGModel):
 
     def encoder_maker(self, space: Any, settings: ImpalaSettings) -> Callable[[], nn.Module]:
         """Return a function that makes one IMPALA encoder."""
-        if not is_image(space):
-            raise UserError(f"ppg_impala takes images (H, W, C), not {space}; use ppg_mlp.")
+        check_images(space)
         shape = (space.shape[0], space.shape[1], space.shape[2])
         return lambda: ImpalaEncoder(
             shape,

@@ -19,7 +19,7 @@ from pydantic import (
     ValidationError,
 )
 
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, shown
 
 
 def parse_number(value: Any) -> Any:
@@ -294,16 +294,8 @@ def describe(error: ValidationError, prefix: str = "") -> str:
         reason = reason.replace("Input should be", "must be")
         reason = reason.replace("must be a valid boolean", "must be true or false")
         key = f"{prefix}{path[0]}" if path else prefix.rstrip(".")
-        given = error_input(item, path)
-        messages.setdefault(f"{key}={given!r}", []).append(reason)
+        messages.setdefault(f"{key}={shown(item['input'])}", []).append(reason)
     return "; ".join(f"{key}: {' or '.join(dict.fromkeys(why))}" for key, why in messages.items())
-
-
-def error_input(item: Mapping[str, Any], path: list[str]) -> Any:
-    """The offending value, shortened."""
-    value = item["input"]
-    text = repr(value)
-    return value if len(text) <= 80 else text[:77] + "..."
 
 
 def interpolate(schedule: Schedule, env_steps: int) -> float:

@@ -14,16 +14,16 @@ from typing import Any
 from rllib_ppg._ray_compat import RLLIB_ALGORITHMS
 from rllib_ppg.algorithm import memory, resources
 from rllib_ppg.algorithm.config import PPGConfig
-from rllib_ppg.algorithm.model import MODELS, observation_layout
+from rllib_ppg.algorithm.model import MODELS, check_model, observation_layout
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app import environments
 from rllib_ppg.app.experiment import Experiment
-from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.app.restore import check_restore
 from rllib_ppg.app.result_keys import flat_stop, key_problem, stop_value
 from rllib_ppg.app.variants import axes, variants
 from rllib_ppg.app.yaml_reader import KeyPath
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, shown
+from rllib_ppg.spelling import did_you_mean
 
 
 @dataclass
@@ -88,14 +88,15 @@ def check_ppg(variant: dict[str, Any]) -> PPGConfig:
     environments.find_creator(variant["env"])
     try:
         config = PPGConfig().update_from_dict(variant)
+        if not config._validate_config:
+            raise UserError("_validate_config=False: everything is checked here; leave it out.")
         config.validate()
     except UserError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"The configuration is refused by RLlib: {reason}") from error
-    _check_model_name(config)
-    observation_space(config)
+    _check_model(config)
     return config
 
 
@@ -111,7 +112,7 @@ def memory_needs(config: PPGConfig) -> dict[str, int]:
     A store that may stand on a GPU is left out: its trial decides that, and checks it again.
     """
     space, _, frame_stack = _spaces(config)
-    on_gpu = config.num_gpus and not config._fake_gpus and config.store_device != "cpu"
+    on_gpu = config.uses_gpu and config.store_device != "cpu"
     return memory.memory_needs(
         config, *observation_layout(space), frame_stack=frame_stack, store_on_host=not on_gpu
     )
@@ -160,15 +161,17 @@ def _cached_spaces(name: Any, _text: str, env_config: _Hidden) -> environments.S
     return environments.spaces(name, env_config.value)
 
 
-def _check_model_name(config: PPGConfig) -> None:
+def _check_model(config: PPGConfig) -> None:
     name = config.model.get("custom_model")
-    if not isinstance(name, str) or name in MODELS:
+    if name is None or name in list(MODELS):  # a list: the name may be anything
+        check_model(name, config.model.get("custom_model_config") or {}, observation_space(config))
         return
     from ray.tune.registry import RLLIB_MODEL, _global_registry
 
-    if not _global_registry.contains(RLLIB_MODEL, name):
+    if not isinstance(name, str) or not _global_registry.contains(RLLIB_MODEL, name):
         raise UserError(
-            f'model.custom_model="{name}" is not registered.{did_you_mean(name, MODELS)} Use '
+            f"model.custom_model={shown(name)} is not registered."
+            f"{did_you_mean(str(name), MODELS)} Use "
             f"{' or '.join(MODELS)}, or one that a module given with --from registers."
         )
 
@@ -206,7 +209,7 @@ def _stop_problems(experiment: Experiment) -> Iterator[str]:
         try:
             stop[name] = stop_value(name, value)
         except ValueError as error:
-            problem = f"stop: {name}={value!r} {error}"
+            problem = f"stop: {name}={shown(value)} {error}"
         if problem:
             yield experiment.source.message(path, _sentence(problem))
     experiment.keys.stop = stop

@@ -11,8 +11,8 @@ import typer
 
 from rllib_ppg._version import __version__
 from rllib_ppg.app import flags, plot_flags
-from rllib_ppg.app.names import nearest
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import nearest
 
 USAGE_ERROR = 2
 INTERRUPTED = 130

@@ -7,7 +7,7 @@ from typing import Any
 from rllib_ppg.algorithm import resources
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.hardware import reserved_threads
-from rllib_ppg.algorithm.memory import check_memory, gigabytes
+from rllib_ppg.algorithm.memory import gigabytes
 from rllib_ppg.algorithm.model import MODELS, default_model, is_image, parse_model_settings
 from rllib_ppg.algorithm.settings import DEFAULTS
 from rllib_ppg.app import cluster
@@ -21,7 +21,6 @@ from rllib_ppg.app.resolve import DERIVED
 from rllib_ppg.app.run_folder import experiment_folder
 from rllib_ppg.app.variants import variants
 from rllib_ppg.envs.procgen import parse_options
-from rllib_ppg.errors import UserError
 
 STEP_KEYS = ("timesteps_total", "num_env_steps_sampled_lifetime", "num_env_steps_sampled")
 
@@ -35,10 +34,10 @@ def dry_run(
         UserError: If one is wrong, as the run itself would say.
     """
     if settings.address is None:
-        plans = [make_plan(e, settings, flags, check_store=False) for e in experiments]
+        plans = [make_plan(e, settings, flags) for e in experiments]
     else:
         with cluster.session(settings):
-            plans = [make_plan(e, settings, flags, check_store=False) for e in experiments]
+            plans = [make_plan(e, settings, flags) for e in experiments]
     for plan in plans:
         for line in describe(plan, settings):
             print(line)
@@ -63,7 +62,7 @@ def describe(plan: Plan, settings: cluster.RaySettings) -> Iterator[str]:
         return
     config = plan.configs[0]
     yield from _resources(config, settings)
-    yield from _arithmetic(config)
+    yield from arithmetic(config)
     yield from _budget(config, experiment.keys.stop)
     yield from _memory(config, settings)
     yield from _time(config, experiment.keys.stop, count)
@@ -147,7 +146,8 @@ def _resources(config: PPGConfig, settings: cluster.RaySettings) -> Iterator[str
     yield ""
 
 
-def _arithmetic(config: PPGConfig) -> Iterator[str]:
+def arithmetic(config: PPGConfig) -> Iterator[str]:
+    """The sizes of a checked configuration's batch, minibatches and passes."""
     envs, steps = config.num_envs, config.rollout_fragment_length
     rows = envs * steps
     yield "Batch"
@@ -170,11 +170,9 @@ def _arithmetic(config: PPGConfig) -> Iterator[str]:
         )
     else:
         yield _field("auxiliary phase", "none (n_aux_epochs 0: PPO)")
-    micro = config.rows_per_pass(
-        images=is_image(observation_space(config)),
-        gpu=bool(config.num_gpus) and not config._fake_gpus,
-    )
-    yield _field("at a time", f"{micro:,} rows a pass" if micro else "whole minibatches")
+    micro = config.rows_per_pass(images=is_image(observation_space(config)), gpu=config.uses_gpu)
+    whole = micro is None or micro >= config.minibatch_rows()
+    yield _field("at a time", "whole minibatches" if whole else f"{micro:,} rows a pass")
     yield ""
 
 
@@ -233,10 +231,6 @@ def _memory(config: PPGConfig, settings: cluster.RaySettings) -> Iterator[str]:
         "in all",
         f"{gigabytes(sum(needs.values()))} of {gigabytes(total)} (free now: {gigabytes(free)})",
     )
-    try:
-        check_memory(needs, free, "this machine")
-    except UserError as error:
-        yield f"  WARNING: it does not fit, so training would be refused here. {error}"
     yield ""
 
 

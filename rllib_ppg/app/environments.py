@@ -10,10 +10,10 @@ import numpy as np
 
 from rllib_ppg._ray_compat import EnvContext
 from rllib_ppg.algorithm.environment import check_environment
-from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.envs.arrays import ArrayEnv, GymnasiumArrayEnv, frame_stack_of
 from rllib_ppg.envs.procgen import ProcgenVectorEnv, derive_rand_seed, parse_options
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 Creator = Callable[[EnvContext], Any]
 
@@ -93,7 +93,7 @@ def _imported(path: str) -> Creator:
     module_name, _, class_name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever the module does when it is imported
         raise UserError(f'Environment "{path}" cannot be imported: {error}.') from None
     if not isinstance(found, type):
         raise UserError(f'Environment "{path}" is not a class.')

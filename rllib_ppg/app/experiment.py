@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
 
 from rllib_ppg.algorithm.settings import Integer, Number
-from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.app.yaml_reader import KeyPath
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, shown
+from rllib_ppg.spelling import did_you_mean
 
 OUTDATED = {
     "checkpoint_freq": "write checkpoint_config: {checkpoint_frequency: N}",
@@ -229,7 +229,7 @@ def _describe(error: ValidationError, source: Source) -> str:
         reason = reason.replace("a valid string", "text").replace(
             "a valid boolean", "true or false"
         )
-        lines.setdefault((path, repr(item["input"])[:80]), []).append(reason)
+        lines.setdefault((path, shown(item["input"])), []).append(reason)
     return "\n".join(
         source.message(path, f"{'.'.join(path)}={given}: {' or '.join(dict.fromkeys(why))}.")
         for (path, given), why in lines.items()

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from rllib_ppg.app.experiment import TOP_LEVEL_KEYS, Experiment, RawExperiment, Source, check_shape
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.names import did_you_mean, nearest
 from rllib_ppg.app.variants import is_grid
 from rllib_ppg.app.yaml_reader import MAX_CHARACTERS, KeyPath, read_yaml
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean, nearest
 
 
 class Override(NamedTuple):

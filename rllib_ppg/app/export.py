@@ -14,8 +14,8 @@ from rllib_ppg.algorithm.checkpoint_files import (
     checkpoint_path,
     newest_whole,
 )
-from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from rllib_ppg.core.policy_meta import PolicyMeta

@@ -14,12 +14,12 @@ from ray.tune.schedulers import SCHEDULER_IMPORT, TrialScheduler, create_schedul
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.experiment_state import drop_broken_notes
 from rllib_ppg.app.interrupt import Interrupt
-from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.app.report import TrialEnd, trial_end
 from rllib_ppg.app.run_folder import experiment_folder, is_remote, storage_path
 from rllib_ppg.app.view import View
 from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 ENDING = "{}: stopping after a checkpoint at the end of this iteration; once more stops at once."
 

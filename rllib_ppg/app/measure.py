@@ -103,7 +103,7 @@ def _sampling(policy: PPGTorchPolicy, env: ArrayEnv) -> float:
 def _learning(
     config: PPGConfig, policy: PPGTorchPolicy, frames: np.ndarray, sample: float
 ) -> Speeds:
-    gpu = bool(config.num_gpus) and machine_gpus() > 0
+    gpu = config.uses_gpu and machine_gpus() > 0
     one = config.copy(copy_frozen=False)  # one minibatch of one segment
     one.nminibatch, one.aux_mbsize, one.minibatch_unit = 1, 1, "segment"
     space = policy.observation_space

@@ -41,20 +41,13 @@ class Plan:
     stop_changed: bool = False
 
 
-def make_plan(
-    experiment: Experiment,
-    settings: cluster.RaySettings,
-    flags: TrainFlags,
-    *,
-    check_store: bool = True,
-) -> Plan:
+def make_plan(experiment: Experiment, settings: cluster.RaySettings, flags: TrainFlags) -> Plan:
     """Check an experiment against itself and against the machine or cluster.
 
     Args:
         experiment: The experiment.
         settings: Which Ray it will run on.
         flags: The flags of the command line.
-        check_store: Refuse a frame store that is larger than memory.
 
     Raises:
         UserError: With everything that is wrong.
@@ -73,7 +66,7 @@ def make_plan(
         plan.notes += checked.notes
         if flags.resume:
             _use_earlier(plan)
-        if check_store and settings.address is None:
+        if settings.address is None:
             check_memory(checked)
         if not flags.wait_for_resources:
             _check_fits(plan, settings)

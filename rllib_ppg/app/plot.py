@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from rllib_ppg.app import plot_terminal as terminal
-from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.app.plot_aggregate import INTERVALS
 from rllib_ppg.app.plot_curves import CurvePlot, draw_curves
 from rllib_ppg.app.plot_evaluations import LEVELS, find_document
@@ -20,6 +19,7 @@ from rllib_ppg.app.plot_runs import X_COLUMNS
 from rllib_ppg.core.intervals import AGGREGATES
 from rllib_ppg.core.scores import TABLES
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 _CURVES_ONLY = ("x", "y", "reference", "smooth", "seeds", "partial", "terminal")
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, TypeVar
 
-from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.app.plot_runs import Origin
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 WAYS = ("auto", "experiment", "run")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rllib_ppg.algorithm.metrics import METRICS
 from rllib_ppg.algorithm.settings import parse_number
-from rllib_ppg.app.names import nearest
+from rllib_ppg.spelling import nearest
 
 TOP_KEYS = (
     "training_iteration",

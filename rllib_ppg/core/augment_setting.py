@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -21,6 +20,7 @@ from rllib_ppg.core.image_transforms import (
     TiedCutoutColor,
 )
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 AUGMENTATIONS: dict[str, type[Augmentation]] = {
     "one_of": OneOf,
@@ -70,11 +70,9 @@ def _find(name: str) -> type[Augmentation]:
     if name in AUGMENTATIONS:
         return AUGMENTATIONS[name]
     if "." not in name or not all(part.isidentifier() for part in name.split(".")):
-        near = get_close_matches(name, AUGMENTATIONS, n=1)
-        hint = f'; did you mean "{near[0]}"?' if near else "."
         raise UserError(
-            f'unknown augmentation "{name}": use {", ".join(AUGMENTATIONS)}, or the dotted path of '
-            f"a class of your own{hint}"
+            f'unknown augmentation "{name}".{did_you_mean(name, AUGMENTATIONS)} Use '
+            f"{', '.join(AUGMENTATIONS)}, or the dotted path of a class of your own."
         )
     module, _, attribute = name.rpartition(".")
     try:

@@ -8,7 +8,6 @@ has constants of its own, so constants come in tables and every score belongs to
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 # Source: openai/procgen, procgen/env.py, ENV_NAMES; names and order as there.
 PUBLIC_GAMES = (
@@ -269,6 +269,5 @@ def _check_game(game: str) -> None:
 def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
     """Return what to say about a name that is none of `names`, with the nearest one if any."""
     known = list(names)
-    near = difflib.get_close_matches(str(name).lower(), known, n=1)
-    hint = f' Did you mean "{near[0]}"?' if near else ""
+    hint = did_you_mean(str(name), known)
     return f'There is no {kind} "{name}".{hint} Give one of: {", ".join(known)}.'

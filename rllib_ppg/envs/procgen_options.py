@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
+from rllib_ppg.core.scores import PRIVATE_GAMES
 from rllib_ppg.envs.procgen_library import game_names, games_of_mode, mode_names
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 MAX_INT32 = 2**31 - 1
-# The challenge's games, which are in no released package: worth a hint of their own.
-CONTEST_GAMES = ("caterpillar", "gemjourney", "hovercraft", "safezone")
 
 
 def _whole_number(low: int, high: int) -> Callable[[Any], int]:
@@ -55,23 +54,17 @@ def _name_from(kind: str, names: Callable[[], tuple[str, ...]]) -> Callable[[Any
     def check(value: Any) -> str:
         if value in names():
             return str(value)
-        hint = _contest_hint(value) or _nearest(str(value), names())
-        raise ValueError(f"there is no such {kind}; {hint}give one of: {', '.join(names())}")
+        hint = _private_hint(value) or did_you_mean(str(value), names())
+        raise ValueError(f"there is no such {kind}.{hint} Give one of: {', '.join(names())}")
 
     return check
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
-    """Return a question with the nearest name, or an empty string where none is near."""
-    near = difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'? Otherwise " if near else ""
-
-
-def _contest_hint(name: Any) -> str:
+def _private_hint(name: Any) -> str:
     """Return what to do about a game of the challenge that the installed library lacks."""
-    if name not in CONTEST_GAMES:
+    if name not in PRIVATE_GAMES:  # they are in no released package
         return ""
-    return "it is one of the challenge's private games, which need a procgen build with them; "
+    return " It is one of the challenge's private games, which need a procgen build with them."
 
 
 Flag = Annotated[bool, BeforeValidator(_true_or_false)]
@@ -189,7 +182,8 @@ def _sentence(problem: dict[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         options = list(ProcgenOptions.model_fields)
         return (
-            f"unknown option '{name}'; {_nearest(name, options)}give any of: {', '.join(options)}."
+            f"unknown option '{name}'.{did_you_mean(name, options, 0.5)} Give any of: "
+            f"{', '.join(options)}."
         )
     message = problem["msg"].removeprefix("Value error, ")
     return f"{name}={problem['input']!r}: {message}." if name else f"{message}."

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from rllib_ppg._ray_compat import MODEL_DEFAULTS, RLLIB_ALGORITHMS
+from rllib_ppg._ray_compat import MODEL_DEFAULTS
 from rllib_ppg.algorithm import keys
 from rllib_ppg.algorithm.model import MODEL_SETTINGS
 from rllib_ppg.app import experiment
@@ -172,10 +172,11 @@ def _laughs(anchor: str) -> bytes:
 PIECES = (
     b"\t", b" ", b"    ", b"\n", b"\r\n", b"\r", b"\0", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\x85",
     b"\xef\xbb\xbf", b"\xff\xfe", b": ", b"- ", b"? ", b"# ", b"'", b'"', b"{", b"}", b"[", b"]",
-    b"!!python/object/apply:os.abort []",
-    b"!!python/name:os.system ", b"!!binary x", b"!!set {a}", b"!!timestamp x", b"!x ", b"! ",
+    b"!!python/object/apply:os.abort []", b"!!python/name:os.system ", b"!!binary x",
+    b"!!set {a}", b"!!timestamp x", b"!x ", b"! ",
     b"&a ", b"*a", b"&a [*a]", b"<<: *a\n", b"<<: 1\n", b"<<: [1, 2]\n", b"---\n", b"...\n",
-    b"%YAML 9.9\n---\n", b"%TAG ! x\n", b"|\n", b">-\n", b"@", b"`", b"1e999", b"0o9", b"-.inf", b"1:30:00", b"2020-01-01", b"~", b"null", b"=",
+    b"%YAML 9.9\n---\n", b"%TAG ! x\n", b"|\n", b">-\n", b"@", b"`",
+    b"1e999", b"0o9", b"-.inf", b"1:30:00", b"2020-01-01", b"~", b"null", b"=",
     b"ppg-procgen:\n  run: PPG\n", b"  run: PPO\n",
 )  # fmt: skip
 """What is put into a text."""
@@ -197,9 +198,10 @@ LARGE = {
 """Pieces that are too large for a failure's report, by name."""
 
 WHOLE = (
-    b"", b"\0", b"---", b"~", b"[]", b"{}", b"1", b"'x'", b"x:", b"x: {}", b"x: []", b"? {a: 1}\n: 2",
+    b"", b"\0", b"---", b"~", b"[]", b"{}", b"1", b"'x'", b"x:", b"x: {}", b"x: []",
+    b"? {a: 1}\n: 2",
     b"run: PPG", b"x: {run: PPG, env: procgen}", b"x: {run: PPO, env: CartPole-v1}", b"\xff" * 100,
-    b"x: {run: [PPG], env: procgen}", b"'': {run: PPG, env: procgen}", 
+    b"x: {run: [PPG], env: procgen}", b"'': {run: PPG, env: procgen}",
     b"- run: PPG\n  env: procgen", b"x: &a {run: PPG, config: *a}",
 )  # fmt: skip
 """Whole files that are no mutation of another."""
@@ -255,4 +257,11 @@ def _encoded(draw: st.DrawFn, data: bytes) -> bytes:
 
 def mutated_files() -> st.SearchStrategy[bytes]:
     """The bytes of an experiment file with something wrong in it, or nearly."""
-    return mutated_trees() | mutated_trees() | mutated_trees() | mutated_texts() | st.sampled_from(WHOLE) | _pieces()
+    return (
+        mutated_trees()
+        | mutated_trees()
+        | mutated_trees()
+        | mutated_texts()
+        | st.sampled_from(WHOLE)
+        | _pieces()
+    )
