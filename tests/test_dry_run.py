@@ -77,9 +77,9 @@ def test_what_does_not_fit_in_memory_is_refused_as_by_the_run_itself(
     ("keys", "expected"),
     [
         ({}, "64 rows a pass"),
-        ({"num_gpus": 1}, "4,096 rows a pass"),
+        ({"num_gpus": 1, "aux_mbsize": 32}, "4,096 rows a pass"),
         ({"num_gpus": 1, "_fake_gpus": True}, "64 rows a pass"),
-        ({"num_gpus": 1, "num_envs": 8, "aux_mbsize": 1}, "whole minibatches"),
+        ({"num_gpus": 1, "aux_mbsize": 1}, "whole minibatches"),
     ],
 )
 def test_rows_of_a_pass_are_those_of_the_learners_device_and_minibatch(

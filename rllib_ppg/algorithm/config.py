@@ -118,6 +118,8 @@ class PPGConfig(AlgorithmConfig):
             UserError: Naming every unknown, outdated or unused key, or a bad value.
         """
         config = check_keys(config_dict)
+        if isinstance(config.get("model"), Mapping):  # RLlib looks into it, and knows no user
+            check_model_keys(config["model"])
         self._set_own({name: config.pop(name) for name in list(config) if name in own_keys()})
         super().update_from_dict(config)
         return self

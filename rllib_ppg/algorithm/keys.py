@@ -224,7 +224,9 @@ def _is_plumbing(name: str, value: Any) -> bool:
     """Whether a non-default value is only another writing of the default (after a restore)."""
     default = rllib_defaults()[name]
     if name in MULTI_AGENT:
-        return not isinstance(value, Mapping) or set(value) <= {"default_policy"}
+        if isinstance(value, Mapping | list | tuple | set):
+            return all(policy == "default_policy" for policy in value)
+        return callable(value)
     if callable(default) or isinstance(default, type):
         return getattr(default, "__name__", None) == getattr(value, "__name__", None)
     return name in ("simple_optimizer", "stats_cls_lookup", "torch_compile_learner_what_to_compile")
@@ -318,29 +320,38 @@ OBJECTS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 """RLlib's keys that hold no plain value: what they take, and whether a value is such."""
 
 
+_MODEL_TYPES: dict[str, tuple[Any, str]] = {
+    "custom_model": (str | type | None, "the name of a model"),
+    "custom_model_config": (Mapping | None, "a mapping"),
+}
+
+
 def check_model_keys(model: Mapping[str, Any]) -> None:
     """Refuse keys of `model` other than `custom_model` and `custom_model_config`.
 
     Raises:
-        UserError: Naming each refused key.
+        UserError: Naming each refused key, and a wrong type of those two.
     """
-    allowed = ("custom_model", "custom_model_config")
-    problems = []
-    for name, value in model.items():
-        if name in allowed or (name in MODEL_DEFAULTS and _same(value, MODEL_DEFAULTS[name])):
-            continue
-        if name in MODEL_DEFAULTS and name.startswith("_"):  # RLlib's copies of its own switches
-            continue
-        if name in RECURRENT:
-            problems.append(f'Config key "model.{name}": PPG has no recurrent networks; remove it.')
-        elif name in MODEL_DEFAULTS:
-            problems.append(
-                f"Config key \"model.{name}\" is RLlib's, but PPG's networks do not use it; "
-                'set "model.custom_model_config" instead.'
-            )
-        elif name in OUTDATED:
-            problems.append(f'Unknown config key "model.{name}": use {OUTDATED[name]}.')
-        else:
-            problems.append(f'Unknown config key "model.{name}".{did_you_mean(name, allowed)}')
+    problems = [p for name, value in model.items() if (p := _model_key_problem(name, value))]
     if problems:
         raise UserError("\n".join(problems))
+
+
+def _model_key_problem(name: str, value: Any) -> str | None:
+    if name in _MODEL_TYPES:
+        types, expected = _MODEL_TYPES[name]
+        fits = isinstance(value, types) or is_search_space(value)
+        return None if fits else f"model.{name}={shown(value)}: must be {expected}."
+    if name in RECURRENT and not _same(value, MODEL_DEFAULTS[name]):
+        return f'Config key "model.{name}": PPG has no recurrent networks; remove it.'
+    if name in MODEL_DEFAULTS:
+        # Names with a _ are RLlib's copies of its own switches.
+        if name.startswith("_") or _same(value, MODEL_DEFAULTS[name]):
+            return None
+        return (
+            f"Config key \"model.{name}\" is RLlib's, but PPG's networks do not use it; "
+            'set "model.custom_model_config" instead.'
+        )
+    if name in OUTDATED:
+        return f'Unknown config key "model.{name}": use {OUTDATED[name]}.'
+    return f'Unknown config key "model.{name}".{did_you_mean(name, _MODEL_TYPES)}'
