@@ -6,9 +6,18 @@ Only the shape is checked here, without Ray; `checks` then looks at what stands 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+)
 
 from rllib_ppg.algorithm.settings import Integer, Number
 from rllib_ppg.app.yaml_reader import KeyPath
@@ -45,6 +54,23 @@ OUTDATED = {
 """Keys of older or other tools at an experiment's top level, and what to do instead."""
 
 
+def check_place(path: str) -> str:
+    """Refuse a folder or address that can never be one."""
+    scheme, separator, rest = path.partition("://")
+    if separator and not (re.fullmatch(r"[A-Za-z][\w+.-]*", scheme) and rest):
+        raise ValueError("must be a folder, or an address such as s3://bucket/folder")
+    if len(path) > 4000 or any(len(part.encode()) > 255 for part in path.split("/")):
+        raise ValueError("must be shorter: no folder can have such a name")
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError("must not begin with ~ and the name of no user here") from None
+    return path
+
+
+Place = Annotated[StrictStr, Field(min_length=1), AfterValidator(check_place)]
+
+
 class CheckpointKeys(BaseModel):
     """When checkpoints are written and how many are kept; Ray's `CheckpointConfig`."""
 
@@ -70,8 +96,8 @@ class ExperimentKeys(BaseModel):
     max_concurrent_trials: Annotated[Integer, Field(ge=1)] | None = None
     checkpoint_config: CheckpointKeys = Field(default_factory=CheckpointKeys)
     max_failures: Annotated[Integer, Field(ge=-1)] = 0
-    storage_path: Annotated[StrictStr, Field(min_length=1)] | None = None
-    restore: StrictStr | None = None
+    storage_path: Place | None = None
+    restore: Place | None = None
     time_budget_s: Annotated[Number, Field(gt=0)] | None = None
     scheduler: StrictStr | dict[str, Any] | None = None
     log_to_file: StrictBool = False
@@ -142,13 +168,13 @@ def check_shape(raw: RawExperiment) -> Experiment:
         UserError: Naming every wrong key with file and line.
     """
     source = raw.source
-    if not re.fullmatch(r"[^/\\\x00-\x1f]+", raw.name) or raw.name in (".", ".."):
-        raise UserError(
-            source.message((), "its name becomes a folder's; use letters, digits, - and _.")
-        )
+    name = raw.name
+    if not re.fullmatch(r"[^/\\\x00-\x1f]{1,60}", name) or name in (".", "..") or "://" in name:
+        problem = "its name becomes a folder's; use at most 60 letters, digits, - and _."
+        raise UserError(f'{source.at()}: experiment "{name[:60]}": {problem}')
     problems = [*_key_problems(raw), *_node_problems(raw.data, (), source)]
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError("\n".join(dict.fromkeys(problems)))
     try:
         keys = ExperimentKeys(**raw.data)
     except ValidationError as error:

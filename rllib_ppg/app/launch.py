@@ -103,7 +103,7 @@ def make_scheduler(experiment: Experiment) -> TrialScheduler:
     spec = {**{k: v for k, v in goal.items() if k in parameters}, **spec}
     try:
         return create_scheduler(kind, **spec)
-    except (TypeError, ValueError, AssertionError, ImportError) as error:
+    except Exception as error:  # schedulers check their arguments each in its own way
         reason = str(error) or type(error).__name__
         problem = f"scheduler {name}: {reason}"
         raise UserError(experiment.source.message(("scheduler",), problem)) from None

@@ -5,6 +5,7 @@ and there are no tags, so nothing in a file can make Python objects.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,6 +114,13 @@ def _float(text: str) -> float:
     return float(text.replace(".", "") if special else text.replace("_", ""))
 
 
+def _unwritable(text: str) -> str | None:
+    """A character that neither a terminal nor a file's name can take, such as NUL or half a one."""
+    kinds = ("Cc", "Cs", "Zl", "Zp")  # control, surrogate, line and paragraph separator
+    odd = (c for c in text if unicodedata.category(c) in kinds and c not in "\n\t")
+    return next(odd, None)
+
+
 def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
@@ -144,6 +152,8 @@ class _Reader:
         self._count += 1
         if node.tag not in _PLAIN_TAGS:
             raise self._error(node, f"tags such as {node.tag} are not allowed; write plain values")
+        if isinstance(node, yaml.ScalarNode) and (odd := _unwritable(node.value)):
+            raise self._error(node, f"the character {odd!r} cannot stand in a name or text")
         if id(node) in self._open or self._count > _MAX_NODES:
             raise self._error(node, "an anchor contains itself, or the text is far too large")
 
@@ -177,6 +187,8 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode):
             raise self._error(node, "a key must be a name")
         self._check(node)
+        if "\n" in node.value or "\t" in node.value:
+            raise self._error(node, "a key must be a name on one line, without tabs")
         return str(node.value)  # `on:` and `1:` too are names here
 
     def _scalar(self, node: yaml.Node) -> Any:
