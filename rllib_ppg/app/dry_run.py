@@ -1,7 +1,10 @@
 """App: `rllib train --dry-run`: what a run would be, without starting Ray or training."""
 
 import math
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rllib_ppg.algorithm import resources
@@ -33,16 +36,32 @@ def dry_run(
     Raises:
         UserError: If one is wrong, as the run itself would say.
     """
-    if settings.address is None:
-        plans = [make_plan(e, settings, flags) for e in experiments]
-    else:
-        with cluster.session(settings):
+    with _compiler_cache():
+        with nullcontext() if settings.address is None else cluster.session(settings):
             plans = [make_plan(e, settings, flags) for e in experiments]
-    for plan in plans:
-        for line in describe(plan, settings):
-            print(line)
+        for plan in plans:
+            for line in describe(plan, settings):
+                print(line)
     print("Nothing was started (--dry-run).")
     return 0
+
+
+@contextmanager
+def _compiler_cache() -> Iterator[None]:
+    """Context in which torch's compiler keeps its files in a folder that is then removed.
+
+    torch makes that folder with its first optimiser, whether or not anything is compiled.
+    """
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    if name in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="rllib-dry-run-") as folder:
+        os.environ[name] = folder
+        try:
+            yield
+        finally:
+            del os.environ[name]
 
 
 def describe(plan: Plan, settings: cluster.RaySettings) -> Iterator[str]:
