@@ -1,5 +1,6 @@
 """What stands in an experiment: algorithm, environment, configuration, stop keys."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,31 @@ def test_frame_stacking_hardly_makes_the_store_larger(tmp_path: Path):
     stacked = check(experiment(tmp_path, config, env="procgen")).configs[0]
     single = check(experiment(tmp_path, env="procgen")).configs[0]
     assert store_bytes(single) < store_bytes(stacked) < 1.02 * store_bytes(single)
+
+
+def test_a_network_that_does_not_fit_in_memory_is_refused_before_it_is_made(tmp_path: Path):
+    text = "{model: {custom_model_config: {hiddens: [65536, 65536, 65536]}}}"
+    found = check(experiment(tmp_path, text))
+    # Two layers of 65536 x 65536 weights in each of two networks, 20 bytes a weight.
+    assert memory_needs(found.configs[0])["network"] == pytest.approx(4 * 65536**2 * 20, rel=0.01)
+    with pytest.raises(UserError, match=r"Training needs 34\d\.\d\d GB of memory \(.*network"):
+        check_memory(found)
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ("{custom_model_config: {arch: double}}", "arch='double': must be 'dual', 'detach'"),
+        ("{custom_model: ppg_impala}", "ppg_impala takes images"),
+        ("{custom_model: 5}", "model.custom_model=5: must be the name of a model"),
+        ("{custom_model_config: 5}", "model.custom_model_config=5: must be a mapping"),
+    ],
+)
+def test_a_model_that_the_observations_decide_is_checked_too(tmp_path: Path, model: str, why: str):
+    with pytest.raises(UserError, match=re.escape(why)):
+        check(experiment(tmp_path, f"{{model: {model}}}"))
+
+
+def test_the_checks_cannot_be_left_out(tmp_path: Path):
+    with pytest.raises(UserError, match="everything is checked here"):
+        check(experiment(tmp_path, "{_validate_config: false}"))

@@ -191,15 +191,7 @@ class ImpalaModel(PPGModel):
 
     def encoder_maker(self, space: Any, settings: ImpalaSettings) -> Callable[[], nn.Module]:
         """Return a function that makes one IMPALA encoder."""
-        check_images(space)
-        shape = (space.shape[0], space.shape[1], space.shape[2])
-        return lambda: ImpalaEncoder(
-            shape,
-            widths=tuple(settings.widths),
-            hidden_size=settings.hidden_size,
-            blocks=settings.blocks,
-            normed_init=settings.normed_init,
-        )
+        return impala_maker(space, settings)
 
 
 class MLPModel(PPGModel):
@@ -208,21 +200,59 @@ class MLPModel(PPGModel):
     registered_name = "ppg_mlp"
 
     def encoder_maker(self, space: Any, settings: MLPSettings) -> Callable[[], nn.Module]:
-        """Return a function that makes one MLP encoder; Discrete observations become one-hot."""
-        discrete = isinstance(space, gym.spaces.Discrete)
-        size = int(space.n) if discrete else math.prod(space.shape)
+        """Return a function that makes one MLP encoder."""
+        return mlp_maker(space, settings)
 
-        def make() -> nn.Module:
-            encoder = MLPEncoder(
-                size,
-                hiddens=tuple(settings.hiddens),
-                activation=settings.activation,
-                normed_init=settings.normed_init,
-                one_hot=discrete,
-            )
-            return FromZero(encoder, int(space.start)) if discrete and space.start else encoder
 
-        return make
+def impala_maker(space: Any, settings: ImpalaSettings) -> Callable[[], nn.Module]:
+    """Return a function that makes one IMPALA encoder.
+
+    Raises:
+        UserError: If the observations are no images.
+    """
+    check_images(space)
+    shape = (space.shape[0], space.shape[1], space.shape[2])
+    return lambda: ImpalaEncoder(
+        shape,
+        widths=tuple(settings.widths),
+        hidden_size=settings.hidden_size,
+        blocks=settings.blocks,
+        normed_init=settings.normed_init,
+    )
+
+
+def mlp_maker(space: Any, settings: MLPSettings) -> Callable[[], nn.Module]:
+    """Return a function that makes one MLP encoder; Discrete observations become one-hot."""
+    discrete = isinstance(space, gym.spaces.Discrete)
+    size = int(space.n) if discrete else math.prod(space.shape)
+
+    def make() -> nn.Module:
+        encoder = MLPEncoder(
+            size,
+            hiddens=tuple(settings.hiddens),
+            activation=settings.activation,
+            normed_init=settings.normed_init,
+            one_hot=discrete,
+        )
+        return FromZero(encoder, int(space.start)) if discrete and space.start else encoder
+
+    return make
+
+
+def parameter_count(name: str | None, config: Mapping[str, Any], space: Any) -> int:
+    """Parameters of a network, beside those of the policy head; nothing of their size is made.
+
+    Args:
+        name: `ppg_impala` or `ppg_mlp`; None: the one that fits the observations.
+        config: Its `custom_model_config`.
+        space: Observation space.
+    """
+    name = name or default_model(space)
+    settings = parse_model_settings(name, config)
+    make = (impala_maker if name == "ppg_impala" else mlp_maker)(space, settings)
+    with torch.device("meta"):
+        network = PhasicNetwork(make, 1, arch=settings.arch, normed_init=settings.normed_init)
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 class FromZero(nn.Module):

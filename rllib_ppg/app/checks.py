@@ -14,7 +14,7 @@ from typing import Any
 from rllib_ppg._ray_compat import RLLIB_ALGORITHMS
 from rllib_ppg.algorithm import memory, resources
 from rllib_ppg.algorithm.config import PPGConfig
-from rllib_ppg.algorithm.model import MODELS, check_model, observation_layout
+from rllib_ppg.algorithm.model import MODELS, check_model, observation_layout, parameter_count
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app import environments
 from rllib_ppg.app.experiment import Experiment
@@ -113,9 +113,25 @@ def memory_needs(config: PPGConfig) -> dict[str, int]:
     """
     space, _, frame_stack = _spaces(config)
     on_gpu = config.uses_gpu and config.store_device != "cpu"
-    return memory.memory_needs(
+    needs = memory.memory_needs(
         config, *observation_layout(space), frame_stack=frame_stack, store_on_host=not on_gpu
     )
+    network = _network_bytes(config, space)
+    # Those of common networks are part of what the learner and the workers need anyway.
+    return {**needs, "network": network} if network > LARGE_NETWORK else needs
+
+
+LARGE_NETWORK = 200_000_000
+"""Bytes from which a network is a part of its own of the memory that a run needs."""
+
+
+def _network_bytes(config: PPGConfig, space: Any) -> int:
+    """Bytes of the learner's weights, gradients, Adam's moments and a copy; workers' weights."""
+    name = config.model.get("custom_model")
+    if name is not None and name not in MODELS:
+        return 0  # a model of the user's own, which only its trial makes
+    count = parameter_count(name, config.model.get("custom_model_config") or {}, space)
+    return 4 * count * (5 + config.num_env_runners)
 
 
 def check_memory(checked: Checked) -> None:

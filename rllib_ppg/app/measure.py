@@ -20,6 +20,9 @@ from rllib_ppg.envs.arrays import ArrayEnv
 SECONDS = 1.0
 """About how long each part is measured, after one turn to warm up."""
 
+MOST_ENVS = 512
+"""Environments that are made for it at most; more take no less time each."""
+
 
 @dataclass(frozen=True)
 class Speeds:
@@ -57,7 +60,8 @@ class Speeds:
 
 def measure(config: PPGConfig) -> Speeds:
     """Measure the parts of a checked configuration on this machine."""
-    env = make_array_env(config.env, config.env_config, config.num_envs_per_env_runner, seed=0)
+    count = min(config.num_envs_per_env_runner, MOST_ENVS)
+    env = make_array_env(config.env, config.env_config, count, seed=0)
     try:
         policy = _policy(config, env)
         threads = 1 if config.num_env_runners else reserved_threads(config)
