@@ -394,3 +394,27 @@ def test_keys_that_would_have_no_effect_are_refused():
     ppo = PPGConfig().environment("CartPole-v1").training(n_aux_epochs=0, overlap_aux=True)
     with pytest.raises(UserError, match="overlap_aux=True has nothing to overlap with"):
         ppo.env_runners(num_env_runners=1).validate()
+
+
+# ---- the compiler and the learner's device
+
+
+def test_an_unknown_compiler_backend_is_refused_before_anything_is_compiled():
+    key = "torch_compile_learner_dynamo_backend"
+    assert f"{key}='inductr': torch knows no such backend." in refusal(**{key: "inductr"})
+    assert 'Did you mean "inductor"?' in refusal(**{key: "inductr"})
+    assert "Use one of" in refusal(**{key: 5})
+    assert getattr(valid(**{key: "eager"}), key) == "eager"
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [({}, False), ({"num_gpus": 1}, True), ({"num_gpus": 1, "_fake_gpus": True}, False)],
+)
+def test_the_learner_uses_a_gpu_unless_it_is_a_fake(keys: dict, expected: bool):
+    assert valid(**keys).uses_gpu is expected
+
+
+def test_policies_of_several_agents_are_refused_whatever_their_type():
+    for policies in (None, True, 3, ["a"], {"a": 1}):
+        assert '"policies": PPG is for one agent' in refusal(policies=policies)

@@ -65,6 +65,9 @@ def test_an_outdated_key_is_answered_with_what_to_do(name: str):
         ("checkpoint_config: {checkpoint_at_end: 'True,'}", "true or false"),
         ("time_budget_s: -1", "greater than 0"),
         ("storage_path: 5", "text"),
+        ("storage_path: '://x'", "an address such as s3://bucket/folder"),
+        ("storage_path: ~nobody-here/x", "the name of no user here"),
+        (f"restore: {'a' * 300}", "no folder can have such a name"),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_its_line(line: str, hint: str):
@@ -111,7 +114,7 @@ def test_a_grid_over_environments_is_allowed():
     assert experiment.config["env"] == {"grid_search": ["a", "b"]}
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "", "a\nb"])
+@pytest.mark.parametrize("name", ["a/b", "..", "", "a\nb", "a" * 101])
 def test_a_name_that_cannot_be_a_folder_is_refused(name: str):
     with pytest.raises(UserError, match="folder"):
         check_shape(RawExperiment(name, {"run": "PPG"}, Source(name, "f.yaml")))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from rllib_ppg.app.yaml_reader import read_yaml
+from rllib_ppg.app.yaml_reader import MAX_CHARACTERS, read_yaml
 from rllib_ppg.errors import UserError
 
 
@@ -86,11 +86,26 @@ def test_anchors_are_merged_and_own_keys_win():
         ("a: \x01", "file.yaml:1", "broken YAML"),
         ("? [1, 2]\n: 3", "file.yaml:1:3", "must be a name"),
         ("a: 1\n---\nb: 2", "file.yaml:2:1", "broken YAML"),
+        ("[" * 1000, "file.yaml:1:51", "nested far too deeply"),
+        ("a: " + "9" * 5000, "file.yaml:1:4", "too large a number"),
+        ("a: 0x" + "f" * 5000, "file.yaml:1:4", "too large a number"),
+        ("a: ['\\0', \"\\0\"]", "file.yaml:1:11", "cannot stand in a name or text"),
+        ('a: "\\uD800"', "file.yaml:1:4", "cannot stand in a name or text"),
+        ('"a\\nb": 1', "file.yaml:1:1", "a name on one line"),
     ],
 )
 def test_a_broken_text_is_refused_with_its_place(text: str, place: str, why: str):
     message = refusal(text)
     assert message.startswith(f"{place}: ") and why in message
+
+
+def test_a_text_that_would_take_minutes_is_not_read():
+    assert "200,000 characters" in refusal("x" * (MAX_CHARACTERS + 1))
+    assert data("x" * MAX_CHARACTERS) == "x" * MAX_CHARACTERS
+
+
+def test_nesting_as_deep_as_anyone_writes_is_read():
+    assert data("[" * 40 + "]" * 40)[0][0] != []
 
 
 def test_anchors_cannot_make_a_small_text_huge():

@@ -248,10 +248,11 @@ def parameter_count(name: str | None, config: Mapping[str, Any], space: Any) -> 
         space: Observation space.
     """
     name = name or default_model(space)
-    settings = parse_model_settings(name, config)
+    # Rescaled weights count the same, and take seconds with torch's meta device.
+    settings = parse_model_settings(name, {**config, "normed_init": False})
     make = (impala_maker if name == "ppg_impala" else mlp_maker)(space, settings)
     with torch.device("meta"):
-        network = PhasicNetwork(make, 1, arch=settings.arch, normed_init=settings.normed_init)
+        network = PhasicNetwork(make, 1, arch=settings.arch, normed_init=False)
     return sum(parameter.numel() for parameter in network.parameters())
 
 

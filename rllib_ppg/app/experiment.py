@@ -169,9 +169,9 @@ def check_shape(raw: RawExperiment) -> Experiment:
     """
     source = raw.source
     name = raw.name
-    if not re.fullmatch(r"[^/\\\x00-\x1f]{1,60}", name) or name in (".", "..") or "://" in name:
-        problem = "its name becomes a folder's; use at most 60 letters, digits, - and _."
-        raise UserError(f'{source.at()}: experiment "{name[:60]}": {problem}')
+    if not re.fullmatch(r"[^/\\\x00-\x1f]{1,100}", name) or name in (".", ".."):
+        problem = "its name becomes a folder's; use at most 100 letters, digits, - and _."
+        raise UserError(f'{source.at()}: experiment "{name[:100]}": {problem}')
     problems = [*_key_problems(raw), *_node_problems(raw.data, (), source)]
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
