@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake; every layer may raise it."""
+"""The exceptions that a user is meant to read; every layer may raise them."""
 
 
 class UserError(ValueError):
@@ -6,4 +6,11 @@ class UserError(ValueError):
 
     Its message stands alone: what was given, what is allowed, what to do. The command line prints
     it without a traceback and exits with code 2.
+    """
+
+
+class OutOfMemory(MemoryError):
+    """Training needs more memory than there is, and would again after a restart.
+
+    Its message stands alone: what was done, what was asked for where that is known, what to lower.
     """

@@ -19,7 +19,7 @@ from rllib_ppg._ray_compat import (
     AlgorithmConfig,
     TrainingResult,
 )
-from rllib_ppg.algorithm import checkpoint, hardware, metrics, trial_checkpoints
+from rllib_ppg.algorithm import checkpoint, fault_dump, hardware, metrics, trial_checkpoints
 from rllib_ppg.algorithm.batch import Targets, make_batch
 from rllib_ppg.algorithm.checked_restore import CheckedRestore
 from rllib_ppg.algorithm.checkpoint_files import (
@@ -32,6 +32,7 @@ from rllib_ppg.algorithm.checkpoint_fit import check_fit, describe
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.environment import check_environment, try_environment
 from rllib_ppg.algorithm.hardware import LearnerThreads
+from rllib_ppg.algorithm.out_of_memory import AUXILIARY, POLICY, SAMPLING, memory_of
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.algorithm.rollout import Rollout
@@ -135,19 +136,31 @@ class PPG(CheckedRestore):
             that RLlib tries again within the iteration.
 
         Raises:
-            FloatingPointError: If a loss, a gradient or a reward became NaN or infinite.
+            FloatingPointError: If a loss, a gradient, an observation or a reward became NaN or
+                infinite; its message names the dump.
+            OutOfMemory: If the memory does not suffice; its message says what to lower.
         """
         self._apply_schedules()
         in_aux = self._aux_phase is not None
         try:
-            stats = self._aux_slice() if in_aux else self._policy_iteration()
+            with memory_of(AUXILIARY if in_aux else POLICY):
+                stats = self._aux_slice() if in_aux else self._policy_iteration()
         except FloatingPointError as error:
-            steps = self._counters[NUM_ENV_STEPS_SAMPLED]
-            raise FloatingPointError(f"After {steps} environment steps: {error}") from error
+            raise self._numeric_fault(error) from error
         if stats is None:
             return None
         stats |= self._position(in_aux)
         return {DEFAULT_POLICY_ID: {LEARNER_STATS_KEY: metrics.nested(metrics.complete(stats))}}
+
+    def _numeric_fault(self, error: FloatingPointError) -> FloatingPointError:
+        return fault_dump.final_error(
+            error,
+            self.get_policy(),
+            self._learner,
+            env_steps=int(self._counters[NUM_ENV_STEPS_SAMPLED]),
+            logdir=self.logdir,
+            storage=self._storage,
+        )
 
     def _apply_schedules(self) -> None:
         steps = self._counters[NUM_ENV_STEPS_SAMPLED]
@@ -159,7 +172,8 @@ class PPG(CheckedRestore):
 
     def _policy_iteration(self) -> dict[str, float] | None:
         begin = time.perf_counter()
-        rollouts = self._sampler.collect()
+        with memory_of(SAMPLING):
+            rollouts = self._sampler.collect()
         self._acting = {"workers": None, "weights": None}
         self._report_losses(rollouts)
         if not rollouts:

@@ -211,8 +211,8 @@ class AuxPhase:
             Statistics of its optimiser steps; those of epoch 0 are empty.
 
         Raises:
-            BrokenStep: If a loss or the gradient norm was not finite; weights and optimiser are those
-                before that step.
+            BrokenStep: If a loss or the gradient norm was not finite; weights and optimisers are
+                those before that step.
         """
         self._fault = FaultFlag(self._updater.device)
         deadline = None if max_seconds is None else time.monotonic() + max_seconds
