@@ -130,9 +130,9 @@ def _verdict(dump: "Dump", found: "Diagnosis") -> str:
 
 def _module(found: "Diagnosis") -> str:
     if found.module is None:
-        return "Every module's output is finite; the loss broke after the network." * bool(
-            found.repeats
-        )
+        if not found.repeats:
+            return ""
+        return "Every module's output is finite: the loss or its gradient broke after them."
     inputs, weights = (
         "finite" if finite else "not finite"
         for finite in (found.module.inputs_finite, found.module.weights_finite)
