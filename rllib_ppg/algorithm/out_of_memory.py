@@ -63,6 +63,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _message(part: Part, text: str) -> str:
     where = "GPU memory" if "CUDA" in text else "Memory"
-    found = re.search(r"allocate ([\d.]+) ?(bytes|[KMGT]i?B)\b", text)
+    found = re.search(r"allocate ([\d.]+) ?(bytes|[KMGTPE]i?B)\b", text)
     asked = f" ({found[1]} {found[2]} more were asked for)" if found else ""
     return f"{where} ran out {part.name}{asked}. Lower {part.lower}; or use a larger machine."
