@@ -168,10 +168,13 @@ def replay(
 ) -> int:
     """Explain why a trial stopped at a NaN or an infinite number.
 
-    Computes the loss and gradient of the broken minibatch again on this machine's CPU, from the
-    weights before it, and shows each loss term, what is not finite or extreme, the first module
-    that broke, and what to change. Nothing is unpickled; Ray and environments are not needed.
-    Exit codes: 0 explained, whether or not the fault came again (the text says which), 2 no dump.
+    Computes the broken minibatch's loss and gradient again on the CPU, from the weights before it.
+
+    Shows each loss term, what is not finite or extreme, the first module that broke, what to do.
+
+    Nothing is unpickled; Ray and environments are not needed.
+
+    Exit codes: 0 explained, 2 no dump. The text says whether the fault came again.
     """
     from rllib_ppg.app.replay import run_replay
 
