@@ -1,4 +1,4 @@
-"""The one exception for a user's mistake, and how it shows what was given; for every layer."""
+"""The exceptions that a user is meant to read, and how they show what was given."""
 
 
 class UserError(ValueError):
@@ -13,3 +13,10 @@ def shown(value: object, width: int = 80) -> str:
     """What a message shows of a value that was given: its `repr`, cut to `width` characters."""
     text = repr(value)
     return text if len(text) <= width else text[: width - 3] + "..."
+
+
+class OutOfMemory(MemoryError):
+    """Training needs more memory than there is, and would again after a restart.
+
+    Its message stands alone: what was done, what was asked for where that is known, what to lower.
+    """

@@ -88,12 +88,20 @@ def test_the_scale_grows_after_many_good_steps():
 
 def test_a_gradient_that_no_scale_mends_ends_the_run():
     learner = make_learner({"precision": "float16"})
-    broken = replace(make_batch(), advantages=np.full_like(make_batch().advantages, np.nan))
+    learner.network.policy_head.weight.register_hook(lambda gradient: gradient / 0)
     learner._precisions["policy"].set_state({"scale": 4.0, "good_steps": 0.0})
-    with pytest.raises(FloatingPointError, match="became nan"):
-        for _ in range(4):
-            learner.policy_phase(broken)
-    assert learner.get_state()["precisions"]["policy"]["scale"] == 1.0
+    with pytest.raises(FloatingPointError, match=r"grad_norm became .* minibatch 3 of 3"):
+        learner.policy_phase(make_batch())
+    assert learner.get_state()["precisions"]["policy"] == {"scale": 1.0, "good_steps": 0.0}
+
+
+def test_a_loss_that_is_not_finite_is_not_blamed_on_the_scale():
+    learner = make_learner({"precision": "float16"})
+    broken = replace(make_batch(), advantages=np.full_like(make_batch().advantages, np.nan))
+    before = learner.get_state()["precisions"]["policy"]
+    with pytest.raises(FloatingPointError, match=r"loss_pi became nan.* minibatch 1 of 3"):
+        learner.policy_phase(broken)
+    assert learner.get_state()["precisions"]["policy"] == before
 
 
 def test_other_formats_have_no_scale():

@@ -179,15 +179,21 @@ def plain(value: Any) -> Any:
 
 
 def weights(policy: PPGTorchPolicy) -> dict[str, torch.Tensor]:
-    """The network's state, by the names that the network of `describe` gives them.
+    """The network's state, by the names that the network of `describe` gives them."""
+    names = exported_names(policy)
+    return {names[name]: tensor for name, tensor in policy.network.state_dict().items()}
+
+
+def exported_names(policy: PPGTorchPolicy) -> dict[str, str]:
+    """The names of the network's parameters and buffers in the network of `describe`, by its own.
 
     That one has no `FromZero`: an exported policy shifts categories itself.
     """
     network = policy.network
     wrappers = [name for name, part in network.named_modules() if isinstance(part, FromZero)]
-    state = {}
-    for name, tensor in network.state_dict().items():
+    names = {}
+    for name in network.state_dict():
+        names[name] = name
         for wrapper in wrappers:
-            name = name.replace(f"{wrapper}.encoder.", f"{wrapper}.", 1)
-        state[name] = tensor
-    return state
+            names[name] = names[name].replace(f"{wrapper}.encoder.", f"{wrapper}.", 1)
+    return names

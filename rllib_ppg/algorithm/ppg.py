@@ -1,9 +1,7 @@
 """Algorithm: `PPG`, the loop of policy iterations and auxiliary phases."""
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,23 +15,16 @@ from rllib_ppg._ray_compat import (
     NUM_ENV_STEPS_SAMPLED,
     NUM_ENV_STEPS_TRAINED,
     AlgorithmConfig,
-    TrainingResult,
 )
-from rllib_ppg.algorithm import checkpoint, hardware, metrics, trial_checkpoints
+from rllib_ppg.algorithm import fault_dump, hardware, metrics
 from rllib_ppg.algorithm.batch import Targets, make_batch
-from rllib_ppg.algorithm.checked_restore import CheckedRestore
-from rllib_ppg.algorithm.checkpoint_files import (
-    check_checkpoint,
-    checkpoint_path,
-    remove_manifest,
-    write_manifest,
-)
-from rllib_ppg.algorithm.checkpoint_fit import check_fit, describe
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.environment import check_environment, try_environment
 from rllib_ppg.algorithm.hardware import LearnerThreads
+from rllib_ppg.algorithm.out_of_memory import AUXILIARY, POLICY, SAMPLING, memory_of
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.registration import register
+from rllib_ppg.algorithm.resumable import Resumable
 from rllib_ppg.algorithm.rollout import Rollout
 from rllib_ppg.algorithm.sampling import RolloutSampler
 from rllib_ppg.algorithm.store_place import make_store
@@ -41,10 +32,8 @@ from rllib_ppg.core.aux_phase import AuxPhase
 from rllib_ppg.core.returns import RewardNormalizer
 from rllib_ppg.errors import UserError
 
-logger = logging.getLogger(__name__)
 
-
-class PPG(CheckedRestore):
+class PPG(Resumable):
     """Phasic Policy Gradient (Cobbe et al. 2020, arXiv:2009.04416) on RLlib's old API stack.
 
     One `train()` is one policy iteration (sample, policy phase) or one slice of the auxiliary phase
@@ -135,19 +124,31 @@ class PPG(CheckedRestore):
             that RLlib tries again within the iteration.
 
         Raises:
-            FloatingPointError: If a loss, a gradient or a reward became NaN or infinite.
+            FloatingPointError: If a loss, a gradient, an observation or a reward became NaN or
+                infinite; its message names the dump.
+            OutOfMemory: If the memory does not suffice; its message says what to lower.
         """
         self._apply_schedules()
         in_aux = self._aux_phase is not None
         try:
-            stats = self._aux_slice() if in_aux else self._policy_iteration()
+            with memory_of(AUXILIARY if in_aux else POLICY):
+                stats = self._aux_slice() if in_aux else self._policy_iteration()
         except FloatingPointError as error:
-            steps = self._counters[NUM_ENV_STEPS_SAMPLED]
-            raise FloatingPointError(f"After {steps} environment steps: {error}") from error
+            raise self._numeric_fault(error) from error
         if stats is None:
             return None
         stats |= self._position(in_aux)
         return {DEFAULT_POLICY_ID: {LEARNER_STATS_KEY: metrics.nested(metrics.complete(stats))}}
+
+    def _numeric_fault(self, error: FloatingPointError) -> FloatingPointError:
+        return fault_dump.final_error(
+            error,
+            self.get_policy(),
+            self._learner,
+            env_steps=int(self._counters[NUM_ENV_STEPS_SAMPLED]),
+            logdir=self.logdir,
+            storage=self._storage,
+        )
 
     def _apply_schedules(self) -> None:
         steps = self._counters[NUM_ENV_STEPS_SAMPLED]
@@ -159,7 +160,8 @@ class PPG(CheckedRestore):
 
     def _policy_iteration(self) -> dict[str, float] | None:
         begin = time.perf_counter()
-        rollouts = self._sampler.collect()
+        with memory_of(SAMPLING):
+            rollouts = self._sampler.collect()
         self._acting = {"workers": None, "weights": None}
         self._report_losses(rollouts)
         if not rollouts:
@@ -328,146 +330,6 @@ class PPG(CheckedRestore):
         for all workers, hence an iterator.
         """
         return iter(())
-
-    # ---- checkpoints
-
-    def save(self, checkpoint_dir: str | None = None) -> TrainingResult:
-        """Write a checkpoint to a folder, or as the next one of a Tune trial.
-
-        Under Tune a checkpoint that cannot be written, because a disk is full for instance, ends
-        nothing: the run goes on, earlier checkpoints stay, and the next result says what happened.
-
-        Raises:
-            OSError: If it cannot be written to `checkpoint_dir`.
-        """
-        if checkpoint_dir or self._storage is None:
-            return super().save(checkpoint_dir)
-        try:
-            return trial_checkpoints.save(
-                self.save_checkpoint, self._last_result or {}, self._storage
-            )
-        except OSError as error:
-            self._notices.append(f"No checkpoint was written: {trial_checkpoints.reason(error)}.")
-            return TrainingResult(checkpoint=None, metrics={})
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write a checkpoint that a run goes on from bit for bit.
-
-        Raises:
-            OSError: If it cannot be written; the folder then holds no manifest.
-        """
-        begin, folder = time.perf_counter(), Path(checkpoint_dir)
-        remove_manifest(folder)
-        super().save_checkpoint(checkpoint_dir)
-        checkpoint.save_workers(folder, self._acting["workers"] or self._sampler.states())
-        if self.config.checkpoint_store:
-            threads = hardware.learner_threads(self.config)
-            checkpoint.save_phase(folder, self._phase_state(), self._store, threads)
-        checkpoint.declare(folder, type(self), self.config)
-        write_manifest(folder, {**self._summary(), "counters": self._ray_counters()})
-        self._saved = {
-            "time/checkpoint_s": time.perf_counter() - begin,
-            "checkpoint_mb": sum(file.stat().st_size for file in folder.rglob("*")) / 1e6,
-        }
-
-    def _ray_counters(self) -> dict[str, Any]:
-        """What Ray counts on from a checkpoint, by its names; `trial_checkpoints.COUNTERS`."""
-        return {
-            "training_iteration": self._iteration,
-            "time_total_s": self._time_total,
-            "timesteps_total": self._timesteps_total,
-            "episodes_total": self._episodes_total,
-        }
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on from a checkpoint; it is unpickled, so only from sources you trust.
-
-        Raises:
-            UserError: If it is broken or does not fit this configuration.
-        """
-        folder = checkpoint_path(checkpoint_dir)
-        fit = check_fit(folder, check_checkpoint(folder), self._description())
-        self._notices += fit.notes
-        super().load_checkpoint(str(folder))
-        try:
-            phase = checkpoint.load_phase(folder, self._store) if fit.phase else None
-        except ValueError as error:
-            raise _unfit(error) from error
-        if phase is not None:
-            self._set_phase_state(phase)
-        states = checkpoint.load_workers(folder) if fit.environments else {}
-        if not self._sampler.set_states(states):
-            self._notices.append(
-                f"{self.config.env} cannot save its state: all environments begin new episodes."
-            )
-        if phase is not None and phase["acting_weights"] is not None:
-            self._sample_ahead(phase["acting_weights"])
-
-    def __getstate__(self) -> dict[str, Any]:
-        """State of the algorithm: RLlib's (weights, counters), and the learner's.
-
-        The phase, its frames and the workers' environments stand in files of a checkpoint.
-        """
-        state = super().__getstate__()
-        state["ppg"] = {
-            "learner": self._learner.get_state(),
-            "rewards": self._rewards.get_state(),
-            "totals": dict(self._totals),
-        }
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state of `__getstate__`; the current phase starts anew.
-
-        Rollouts under way are waited for and thrown away: they are of the weights before.
-
-        Raises:
-            UserError: If it belongs to another network, number of environments or kind of epochs.
-        """
-        self._sampler.discard()
-        try:
-            super().__setstate__(state)
-            self._learner.set_state(state["ppg"]["learner"])
-            self._rewards.set_state(state["ppg"]["rewards"])
-        except (ValueError, RuntimeError, KeyError) as error:
-            raise _unfit(error) from error
-        self._totals = dict(state["ppg"]["totals"])
-        self._acting = {"workers": None, "weights": None}
-        self._aux_phase = None
-        self._phase_iterations = 0
-        self._store.clear()
-        self._started = (time.perf_counter(), self._counters[NUM_ENV_STEPS_SAMPLED])
-
-    def _phase_state(self) -> dict[str, Any]:
-        return {
-            "iterations": self._phase_iterations,
-            "aux_phase": self._aux_phase.get_state() if self._aux_phase else None,
-            "acting_weights": self._acting["weights"],
-            "episodes": list(self._episode_history),
-            "random": checkpoint.random_states(),
-        }
-
-    def _set_phase_state(self, state: dict[str, Any]) -> None:
-        self._phase_iterations = state["iterations"]
-        if state["aux_phase"] is not None:
-            self._aux_phase = self._learner.begin_aux_phase(self._store, state["aux_phase"])
-        self._episode_history = list(state["episodes"])
-        checkpoint.set_random_states(state["random"])
-
-    def _description(self) -> dict[str, Any]:
-        return describe(self.config, self.get_policy(), self._store.frame_stack)
-
-    def _summary(self) -> dict[str, Any]:
-        return {
-            **self._description(),
-            "env_steps": int(self._counters[NUM_ENV_STEPS_SAMPLED]),
-            "training_iteration": int(self.training_iteration),
-            "stored_segments": self._store.count,
-        }
-
-
-def _unfit(error: Exception) -> UserError:
-    return UserError(f"The checkpoint does not fit this configuration: {error}")
 
 
 def sampling_shares(rollouts: list[Rollout]) -> dict[str, float]:

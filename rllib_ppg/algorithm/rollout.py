@@ -27,6 +27,7 @@ from rllib_ppg.algorithm.actions import start
 from rllib_ppg.algorithm.episodes import EpisodeTracker
 from rllib_ppg.algorithm.model import observation_layout
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
+from rllib_ppg.algorithm.sample_check import SampleCheck
 from rllib_ppg.core.segments import frame_shape
 from rllib_ppg.envs.arrays import ArrayEnv, GymnasiumArrayEnv, Transition, frame_stack_of
 from rllib_ppg.envs.frame_stack import newest_frame, older_frames
@@ -214,6 +215,8 @@ class _Recorder:
         self.history = older_frames(self.obs, self.frame_stack)
         self.seconds = {"env": 0.0, "network": 0.0}
         self.truncated: list[tuple[int, np.ndarray]] = []
+        self.check = SampleCheck(worker.worker_index, self.columns, self.frame_stack)
+        self.check.observations(0, self.obs)
 
     def step(self, t: int) -> None:
         columns = self.columns
@@ -250,6 +253,9 @@ class _Recorder:
         columns[SampleBatch.REWARDS][:, t] = transition.rewards
         columns[SampleBatch.TERMINATEDS][:, t] = transition.terminateds
         columns[SampleBatch.TRUNCATEDS][:, t] = transition.truncateds
+        self.check.rewards(t, transition.rewards)
+        self.check.final_observations(t + 1, transition.final_obs)
+        self.check.observations(t + 1, transition.obs)
         steps = columns[SampleBatch.REWARDS].shape[1]
         self.truncated += [(n * steps + t, obs) for n, obs in transition.final_obs.items()]
         self.obs = transition.obs

@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 from rllib_ppg._ray_compat import EnvRunnerGroup
 from rllib_ppg.algorithm.lost_workers import LostWorkers, cause_of
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker, Rollout
+from rllib_ppg.core.numeric_fault import NumericFault
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +27,12 @@ class Fault:
     Attributes:
         cause: What was raised, in one line.
         trace: Where.
-        numeric: It is a number that is not finite, which another worker would not mend.
+        numeric: Set where it is a number that is not finite, which another worker would not mend.
     """
 
     cause: str
     trace: str = ""
-    numeric: bool = False
+    numeric: NumericFault | None = None
 
 
 class RolloutSampler:
@@ -142,9 +143,9 @@ class RolloutSampler:
             cause = f"it gave no rollout within {self._timeout_s:g} s (sample_timeout_s)"
             self._lose(requests[reference], Fault(cause), kill=True)
         replies = [(requests[reference], _reply(reference)) for reference in ready]
-        for worker, reply in replies:
-            if isinstance(reply, Fault) and reply.numeric:
-                raise FloatingPointError(f"Worker {worker}: {reply.cause}")
+        for _, reply in replies:
+            if isinstance(reply, Fault) and reply.numeric is not None:
+                raise reply.numeric
         for worker, reply in replies:
             if isinstance(reply, Fault):
                 self._lose(worker, reply, kill=bool(reply.trace))
@@ -174,9 +175,13 @@ def _sample(worker: PPGRolloutWorker) -> Rollout | Fault:
         return Fault("its process was restarted")
     try:
         rollout = worker.sample()
+    except NumericFault as error:
+        return Fault(str(error), numeric=error)
     except Exception as error:
         cause = " ".join(f"{type(error).__name__}: {error}".split())
-        numeric = isinstance(error, FloatingPointError)
-        return Fault(str(error) if numeric else cause, traceback.format_exc(), numeric)
+        numeric = None
+        if isinstance(error, FloatingPointError):  # an environment's own
+            numeric = NumericFault(f"worker {worker.worker_index}: {error}")
+        return Fault(cause, traceback.format_exc(), numeric)
     rollout.episodes = worker.get_metrics()
     return rollout

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rllib_ppg.algorithm import memory, resources
+from rllib_ppg.algorithm.actions import start
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.hardware import reserved_threads
 from rllib_ppg.algorithm.model import is_image, observation_layout
@@ -80,17 +81,20 @@ def make_store(
 
 def _activations(config: PPGConfig, policy: PPGTorchPolicy, space: Any) -> int:
     """Bytes that the learner's passes on a CPU keep for their gradients, all threads together."""
-    shape, dtype = observation_layout(space)
     images, largest = is_image(space), config.minibatch_rows()
-    observation = torch.from_numpy(np.zeros((1, *shape), dtype))
     threads = reserved_threads(config) if images else 1
     rows = threads * (config.rows_per_pass(images=images, gpu=False) or largest)
-    return min(rows, largest) * activation_bytes(policy.network, observation)
+    return min(rows, largest) * activation_bytes(policy.network, _observation(space))
+
+
+def _observation(space: Any) -> Tensor:
+    """One observation (1, ...) of the space, a category being its first."""
+    shape, dtype = observation_layout(space)
+    return torch.from_numpy(np.full((1, *shape), start(space), dtype))
 
 
 def _margin(config: PPGConfig, policy: PPGTorchPolicy, space: Any) -> int:
-    shape, dtype = observation_layout(space)
-    observation = torch.from_numpy(np.zeros((1, *shape), dtype)).to(policy.device)
+    observation = _observation(space).to(policy.device)
     largest = config.minibatch_rows()
     rows = config.rows_per_pass(images=is_image(space), gpu=True) or largest
     return gpu_margin(policy.network, observation, min(rows, largest))

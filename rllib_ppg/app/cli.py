@@ -159,6 +159,28 @@ def plot(
     return run_plot(plot_flags.PlotFlags(**{**ctx.params, **lists}))
 
 
+@app.command(context_settings={"help_option_names": ["--help", "-h"]})
+def replay(
+    folder: Annotated[
+        str,
+        typer.Argument(help="Folder numeric_fault_STEPS in a trial's results; the error names it."),
+    ],
+) -> int:
+    """Explain why a trial stopped at a NaN or an infinite number.
+
+    Computes the broken minibatch's loss and gradient again on the CPU, from the weights before it.
+
+    Shows each loss term, what is not finite or extreme, the first module that broke, what to do.
+
+    Nothing is unpickled; Ray and environments are not needed.
+
+    Exit codes: 0 explained, 2 no dump. The text says whether the fault came again.
+    """
+    from rllib_ppg.app.replay import run_replay
+
+    return run_replay(folder)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line.
 

@@ -21,9 +21,9 @@ from rllib_ppg.app.report import cause_of, error_of
 from rllib_ppg.app.run_folder import is_remote
 from rllib_ppg.app.trial_log import TrialLog
 from rllib_ppg.app.view import View, label_of
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import OutOfMemory, UserError
 
-HOPELESS = (FloatingPointError, UserError)
+HOPELESS = (FloatingPointError, OutOfMemory, UserError)
 """Errors that come again however often a trial is restarted from its checkpoint."""
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +16,14 @@ import torch
 from torch import Tensor
 
 from rllib_ppg.core.distributions import ActionSpec
-from rllib_ppg.core.frames import Rows
+from rllib_ppg.core.frames import Frames, Rows
 from rllib_ppg.core.losses import aux_loss
+from rllib_ppg.core.numeric_fault import BrokenStep, Evidence, FaultFlag, with_evidence
 from rllib_ppg.core.precision import MixedPrecision, Precision, check_precision
 from rllib_ppg.core.replicas import Replica
 from rllib_ppg.core.segments import IndexArray, SegmentStore, aux_pieces, segment_rows
 from rllib_ppg.core.updates import (
+    LossFunction,
     Minibatch,
     MinibatchUnit,
     PhaseStats,
@@ -151,6 +154,7 @@ class AuxPhase:
         self._order = store.pairs()
         if settings.minibatch_unit == "step":
             self._order = segment_rows(self._order, store.num_steps)
+        self._fault = FaultFlag(updater.device)
         self._minibatches: list[Minibatch] = []
         self._pieces: list[IndexArray] = []
         self.epochs = settings.n_aux_epochs
@@ -161,7 +165,7 @@ class AuxPhase:
         self.old_inputs = torch.zeros(
             (len(self._frames), spec.num_inputs), dtype=torch.float32, device=updater.device
         )
-        self._old_copies: dict[torch.device, Tensor] = {}
+        self._loss: LossFunction | None = None
         if state is not None:
             self._set_state(state)
 
@@ -207,8 +211,10 @@ class AuxPhase:
             Statistics of its optimiser steps; those of epoch 0 are empty.
 
         Raises:
-            FloatingPointError: If a loss or the gradient norm was not finite.
+            BrokenStep: If a loss or the gradient norm was not finite; weights and optimisers are
+                those before that step.
         """
+        self._fault = FaultFlag(self._updater.device)
         deadline = None if max_seconds is None else time.monotonic() + max_seconds
         epoch = self.epoch
         made: list[AuxStep] = []
@@ -218,7 +224,34 @@ class AuxPhase:
                 made.append(step)
             if deadline is not None and time.monotonic() >= deadline:
                 break
-        return collect_stats(AUX_STATS, [step.stats for step in made], lambda i: str(made[i]))
+        try:
+            return collect_stats(AUX_STATS, [step.stats for step in made], lambda i: str(made[i]))
+        except BrokenStep as error:
+            raise with_evidence(error, lambda i: self._evidence(made[i])) from None
+
+    def _evidence(self, step: AuxStep) -> Evidence:
+        """Return a step's minibatch, and what its loss was made with."""
+        whole = self._settings.minibatch_unit == "segment"
+        rows = torch.from_numpy(segment_rows(step.units, self._num_steps if whole else 1))
+        device = self._updater.device
+        at = Rows(rows, rows.to(device))
+        tensors = {
+            "obs": self._frames.read(at, device).cpu(),
+            "old_inputs": self.old_inputs[at.device].cpu(),
+            "value_targets": self._targets[device][at.device].cpu(),
+        }
+        facts = {
+            "phase": "aux",
+            "kind": "aux",
+            "epoch": step.epoch,
+            "minibatch": step.minibatch,
+            "minibatches": step.minibatches,
+            "units": np.asarray(step.units).tolist(),
+            "settings": asdict(self._settings),
+            "micro_batch_size": self._updater.micro_batch_size,
+            "precision": self._precision.get_state(),
+        }
+        return Evidence("minibatch", facts, tensors)
 
     def step(self) -> AuxStep | None:
         """Do one minibatch: an optimiser step, or None where the old policy was recorded.
@@ -252,12 +285,14 @@ class AuxPhase:
     def _optimize(self) -> AuxStep:
         if self.minibatch == 0:
             self._begin_epoch()
+        assert self._loss is not None
         stats = self._updater.update(
             self._optimizer,
             self._minibatches[self.minibatch],
             self._loss,
             self._settings.grad_clip,
             self._precision,
+            self._fault,
         )
         units = self._pieces[self.minibatch]
         return AuxStep(self.epoch, self.minibatch, self.minibatches, units, stats)
@@ -272,17 +307,51 @@ class AuxPhase:
         self._pieces = pieces
         whole = self._settings.minibatch_unit == "segment"
         self._minibatches = self._updater.minibatches(pieces, self._num_steps if whole else 1)
-        self._old_copies = self._updater.on_devices(self.old_inputs)
-
-    def _loss(self, replica: Replica, rows: Rows) -> tuple[Tensor, StepStats]:
-        output = replica.forward(self._frames.read(rows, replica.device))
-        loss, stats = aux_loss(
-            self._spec.distribution(output.logits),
-            self._spec.distribution(self._old_copies[replica.device][rows.device]),
-            output.aux_vf.float(),
-            output.vf.float(),
-            self._targets[replica.device][rows.device],
-            beta_clone=self._settings.beta_clone,
-            vf_true_weight=self._settings.vf_true_weight,
+        self._loss = aux_loss_function(
+            self._spec,
+            self._settings,
+            self._frames,
+            self._updater.on_devices(self.old_inputs),
+            self._targets,
         )
-        return loss, stats._asdict()
+
+
+def aux_loss_function(
+    spec: ActionSpec,
+    settings: AuxPhaseSettings,
+    frames: Frames,
+    old_inputs: Mapping[torch.device, Tensor],
+    targets: Mapping[torch.device, Tensor],
+) -> LossFunction:
+    """Return the auxiliary phase's loss over rows of some segments.
+
+    Args:
+        spec: How the policy head's outputs are read.
+        settings: Hyper-parameters.
+        frames: The observations.
+        old_inputs: The old policy's outputs by row (R, A), on each device.
+        targets: The value targets by row (R,), on each device.
+    """
+    return partial(_loss, spec, settings, frames, old_inputs, targets)
+
+
+def _loss(
+    spec: ActionSpec,
+    settings: AuxPhaseSettings,
+    frames: Frames,
+    old_inputs: Mapping[torch.device, Tensor],
+    targets: Mapping[torch.device, Tensor],
+    replica: Replica,
+    rows: Rows,
+) -> tuple[Tensor, StepStats]:
+    output = replica.forward(frames.read(rows, replica.device))
+    loss, stats = aux_loss(
+        spec.distribution(output.logits),
+        spec.distribution(old_inputs[replica.device][rows.device]),
+        output.aux_vf.float(),
+        output.vf.float(),
+        targets[replica.device][rows.device],
+        beta_clone=settings.beta_clone,
+        vf_true_weight=settings.vf_true_weight,
+    )
+    return loss, stats._asdict()

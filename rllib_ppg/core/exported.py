@@ -146,7 +146,7 @@ def save_policy(
         "weights_crc32": _checksum(data),
     }
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    _write_folder(place, {WEIGHTS: data, DESCRIPTION: text.encode()})
+    write_folder(place, {WEIGHTS: data, DESCRIPTION: text.encode()})
     return place
 
 
@@ -170,8 +170,12 @@ def check_target(folder: Path, *, overwrite: bool) -> None:
         )
 
 
-def _write_folder(place: Path, files: Mapping[str, bytes]) -> None:
-    """Write files into a folder beside `place` and move it there."""
+def write_folder(place: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder beside `place` and move it there, over an older one.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left then but the older folder.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f".{place.name}.{os.getpid()}")
     old = place.with_name(f".{place.name}.old.{os.getpid()}")

@@ -17,6 +17,7 @@ from rllib_ppg.core.aux_phase import AUX_STATS, AuxPhase, AuxPhaseSettings
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.frames import Frames
 from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.core.numeric_fault import BrokenStep, with_evidence
 from rllib_ppg.core.policy_phase import (
     POLICY_STATS,
     PolicyBatch,
@@ -146,7 +147,10 @@ class PhasicLearner:
     def policy_steps(self, batch: PolicyBatch) -> Iterator[PolicyStep]:
         """Run the policy phase step by step; yields after every optimiser step."""
         self._updater.replicas.broadcast()
-        phase = PolicyPhase(
+        return self._policy_phase().steps(batch)
+
+    def _policy_phase(self) -> PolicyPhase:
+        return PolicyPhase(
             self._updater,
             self._policy_optimizers,
             self.action_spec,
@@ -155,7 +159,6 @@ class PhasicLearner:
             precision=self._precisions["policy"],
             permutation=self._permutation,
         )
-        return phase.steps(batch)
 
     def policy_phase(self, batch: PolicyBatch) -> PhaseStats:
         """Run the policy phase on one rollout.
@@ -164,10 +167,17 @@ class PhasicLearner:
             The statistics of every optimiser step.
 
         Raises:
-            FloatingPointError: If a loss or the gradient norm was not finite.
+            BrokenStep: If a loss or the gradient norm was not finite; weights and optimisers are
+                those before that step.
         """
         made = list(self.policy_steps(batch))
-        return collect_stats(POLICY_STATS, [step.stats for step in made], lambda i: str(made[i]))
+        try:
+            return collect_stats(
+                POLICY_STATS, [step.stats for step in made], lambda i: str(made[i])
+            )
+        except BrokenStep as error:
+            phase = self._policy_phase()
+            raise with_evidence(error, lambda i: phase.evidence(batch, made[i])) from None
 
     def begin_aux_phase(
         self, store: SegmentStore, state: Mapping[str, Any] | None = None

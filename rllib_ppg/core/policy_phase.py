@@ -6,10 +6,11 @@ Shape key: T steps, N environments, M minibatches of an epoch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -17,10 +18,11 @@ from torch import Tensor
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.frames import Frames, Rows, as_tensor
 from rllib_ppg.core.losses import policy_loss, value_loss
+from rllib_ppg.core.numeric_fault import Evidence, FaultFlag
 from rllib_ppg.core.precision import MixedPrecision, Precision, check_precision
 from rllib_ppg.core.replicas import Replica
-from rllib_ppg.core.segments import IndexArray, policy_chunks
-from rllib_ppg.core.updates import MinibatchUnit, StepStats, Updater, check_unit
+from rllib_ppg.core.segments import IndexArray, policy_chunks, segment_rows
+from rllib_ppg.core.updates import LossFunction, MinibatchUnit, StepStats, Updater, check_unit
 
 Kind = Literal["joint", "value", "policy"]
 
@@ -208,6 +210,7 @@ class PolicyPhase:
         """Make the optimiser steps one by one; yields after each."""
         settings = self._settings
         batch = _Batch(rollout, self._updater)
+        fault = FaultFlag(self._updater.device)
         whole = settings.minibatch_unit == "segment"
         units = batch.num_envs if whole else batch.num_envs * batch.num_steps
         for epoch, kind in enumerate(settings.epoch_kinds()):
@@ -220,8 +223,43 @@ class PolicyPhase:
                     partial(self._loss, batch, kind),
                     settings.grad_clip,
                     self._precision,
+                    fault,
                 )
                 yield PolicyStep(epoch, i, len(minibatches), kind, pieces[i], stats)
+
+    def loss_function(self, rollout: PolicyBatch, kind: Kind) -> LossFunction:
+        """Return the loss of a kind of epoch, over rows of the rollout."""
+        return partial(self._loss, _Batch(rollout, self._updater), kind)
+
+    def evidence(self, rollout: PolicyBatch, step: PolicyStep) -> Evidence:
+        """Return a step's minibatch, and what its loss was made with."""
+        batch = _Batch(rollout, self._updater)
+        whole = self._settings.minibatch_unit == "segment"
+        rows = torch.from_numpy(segment_rows(step.units, batch.num_steps if whole else 1))
+        device = self._updater.device
+        at = Rows(rows, rows.to(device))
+        columns = {
+            "actions": batch.actions,
+            "logp": batch.logp,
+            "advantages": batch.advantages,
+            "value_targets": batch.targets,
+            "vf_preds": batch.vf,
+        }
+        tensors = {name: copies[device][at.device].cpu() for name, copies in columns.items()}
+        tensors["obs"] = batch.frames.read(at, device).cpu()
+        facts = {
+            "phase": "policy",
+            "kind": step.kind,
+            "epoch": step.epoch,
+            "minibatch": step.minibatch,
+            "minibatches": step.minibatches,
+            "units": np.asarray(step.units).tolist(),
+            "settings": asdict(self._settings),
+            "entropy_coeff": self._entropy_coeff,
+            "micro_batch_size": self._updater.micro_batch_size,
+            "precision": self._precision.get_state(),
+        }
+        return Evidence("minibatch", facts, tensors)
 
     def _loss(
         self, batch: _Batch, kind: Kind, replica: Replica, rows: Rows

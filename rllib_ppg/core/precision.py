@@ -67,23 +67,33 @@ class MixedPrecision:
         if self.scaled:
             torch._foreach_mul_(gradients, self._scale.reciprocal())
 
-    def adapt(self, broken: Tensor) -> Tensor:
+    def blamed(self, broken: Tensor) -> Tensor:
+        """Return whether the scale is to blame for a gradient that is not finite.
+
+        False where the loss is not scaled, or the scale is at its least already.
+
+        Args:
+            broken: Whether a gradient was not finite, bool (0-dim).
+        """
+        return broken & (self._scale > _LEAST_SCALE) if self.scaled else torch.zeros_like(broken)
+
+    def adapt(self, broken: Tensor, frozen: Tensor | None = None) -> None:
         """Halve a scaled loss's scale after an overflow, double it after many steps without.
 
         Nothing waits for the device.
 
         Args:
             broken: Whether a gradient was not finite, bool (0-dim).
-
-        Returns:
-            Whether the scale is to blame for it: False where it was at its least already.
+            frozen: Leave the scale as it is where this is true, bool (0-dim).
         """
-        overflow = broken & (self._scale > _LEAST_SCALE)
         steps = torch.where(broken, 0.0, self._good_steps + 1)
         grown = torch.where(steps >= _GROW_AFTER, self._scale * _FACTOR, self._scale)
-        self._scale = torch.where(overflow, self._scale / _FACTOR, grown)
-        self._good_steps = torch.where(steps >= _GROW_AFTER, 0.0, steps)
-        return overflow
+        scale = torch.where(self.blamed(broken), self._scale / _FACTOR, grown)
+        steps = torch.where(steps >= _GROW_AFTER, 0.0, steps)
+        if frozen is not None:
+            scale = torch.where(frozen, self._scale, scale)
+            steps = torch.where(frozen, self._good_steps, steps)
+        self._scale, self._good_steps = scale, steps
 
     def get_state(self) -> dict[str, float]:
         """Return the loss scale and the steps since it changed."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_ppg.core.frames import Rows
+from rllib_ppg.core.numeric_fault import BrokenStep, FaultFlag
 from rllib_ppg.core.precision import MixedPrecision
 from rllib_ppg.core.replicas import Replica, Replicas
 from rllib_ppg.core.segments import IndexArray, segment_rows
@@ -138,11 +139,12 @@ class Updater:
         loss_function: LossFunction,
         grad_clip: float | None,
         precision: MixedPrecision,
+        fault: FaultFlag | None = None,
     ) -> StepStats:
         """Make one optimiser step on the mean loss over the minibatch.
 
-        A step whose gradient is not finite changes nothing. It is decided on the device, without
-        waiting for it; the step's statistics tell.
+        A step whose loss, gradient or statistics are not finite changes nothing. It is decided on
+        the device, without waiting for it; the step's statistics tell.
 
         Args:
             optimizer: Holds all parameters; those that get no gradient are not moved.
@@ -150,10 +152,39 @@ class Updater:
             loss_function: Computes a micro-batch's loss and statistics.
             grad_clip: Largest L2 norm of the whole gradient; None does not clip.
             precision: Format of the network's passes.
+            fault: The pass's flag: where it is raised the step changes nothing either.
 
         Returns:
             Statistics over the minibatch and `grad_norm` (before clipping), 0-dim on the device;
             with a scaled loss also `overflow`, whether the step was left out to lower the scale.
+        """
+        stats = self.gradient(minibatch, loss_function, precision)
+        finite = torch.isfinite(_all(stats)).all()
+        parameters = self.replicas[0].parameters
+        limit = math.inf if grad_clip is None else grad_clip
+        stats["grad_norm"] = nn.utils.clip_grad_norm_(parameters, limit).detach()
+        overflow = ~torch.isfinite(stats["grad_norm"])
+        blamed = precision.blamed(overflow)
+        raised = (fault or FaultFlag(self.device)).note(~finite | (overflow & ~blamed))
+        _step_unless(optimizer, overflow | raised)
+        if precision.scaled:
+            stats["overflow"] = blamed
+            precision.adapt(overflow, raised)
+        self.replicas.broadcast()
+        return stats
+
+    def gradient(
+        self, minibatch: Minibatch, loss_function: LossFunction, precision: MixedPrecision
+    ) -> StepStats:
+        """Compute the gradient of the mean loss over the minibatch; the network's `.grad` has it.
+
+        Args:
+            minibatch: Its rows, by replica.
+            loss_function: Computes a micro-batch's loss and statistics.
+            precision: Format of the network's passes.
+
+        Returns:
+            Statistics over the minibatch, 0-dim on the device.
         """
         # Right here, so that nothing left in .grad by anyone else enters.
         self.replicas.zero_grad()
@@ -163,15 +194,8 @@ class Updater:
         for terms in self.replicas.run(backward, minibatch):
             _add(stats, terms, self.device)
         self.replicas.reduce_gradients()
-        parameters = self.replicas[0].parameters
-        precision.unscale([p.grad for p in parameters if p.grad is not None])
-        limit = math.inf if grad_clip is None else grad_clip
-        stats["grad_norm"] = nn.utils.clip_grad_norm_(parameters, limit).detach()
-        broken = ~torch.isfinite(stats["grad_norm"])
-        _step_unless(optimizer, broken)
-        if precision.scaled:
-            stats["overflow"] = precision.adapt(broken)
-        self.replicas.broadcast()
+        gradients = (p.grad for p in self.replicas[0].parameters)
+        precision.unscale([gradient for gradient in gradients if gradient is not None])
         return stats
 
     def _backward(
@@ -220,6 +244,12 @@ def _add(sums: StepStats, terms: StepStats, device: torch.device) -> None:
         sums[name] = sums[name] + value if name in sums else value
 
 
+def _all(stats: StepStats) -> Tensor:
+    """All statistics in one tensor; one kernel to look at them."""
+    values = [value.float() for value in stats.values()]
+    return torch.stack(values) if values else torch.zeros(1)
+
+
 class PhaseStats(dict[str, npt.NDArray[np.float32]]):
     """Statistics by name, one entry for each optimiser step (K,); NaN where a step made none."""
 
@@ -240,7 +270,7 @@ def collect_stats(
         where: Describes the i-th step for the error message.
 
     Raises:
-        FloatingPointError: If a statistic is NaN or infinite: which, and at which step first.
+        BrokenStep: If a statistic is NaN or infinite: which, and at which step first.
     """
     if not steps:
         return PhaseStats({name: np.empty(0, np.float32) for name in names})
@@ -256,8 +286,9 @@ def collect_stats(
     if broken.any():
         first = int(broken.any(axis=1).argmax())
         terms = [f"{names[i]} became {table[first, i]}" for i in np.flatnonzero(broken[first])]
-        raise FloatingPointError(
-            f"{', '.join(terms)} at {where(first)}. No step with such a gradient was made. Go on "
-            "from the last checkpoint, with a smaller lr or with grad_clip."
+        raise BrokenStep(
+            f"{', '.join(terms)} at {where(first)}. Neither this step nor a later one was made. "
+            "Go on from the last checkpoint, with a smaller lr or with grad_clip.",
+            first,
         )
     return PhaseStats({name: table[:, i].copy() for i, name in enumerate(names)})

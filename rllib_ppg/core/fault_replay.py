@@ -1,0 +1,201 @@
+"""Core: a dumped numeric fault computed again, and what it tells.
+
+Shape key: B rows of the minibatch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rllib_ppg.core.aux_phase import AuxPhaseSettings, aux_loss_function
+from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.fault_advice import advise
+from rllib_ppg.core.fault_files import Dump, damaged
+from rllib_ppg.core.fault_numbers import Layer, Module, Numbers, describe, describe_layer
+from rllib_ppg.core.frames import Frames, Rows
+from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.core.policy_phase import PolicyBatch, PolicyPhase, PolicyPhaseSettings
+from rllib_ppg.core.precision import MixedPrecision
+from rllib_ppg.core.replicas import Replica, Replicas
+from rllib_ppg.core.updates import LossFunction, Updater
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a replay found.
+
+    Attributes:
+        repeats: Whether the fault came again; None where there was nothing to compute.
+        in_float32: The same with float32 passes, where it was trained in another format.
+        losses: The loss terms and the gradient's norm.
+        module: The first module whose output is not finite; None if there is none.
+        inputs: What went into the loss.
+        layers: The network's parameters and their gradients.
+        advice: What to do, the likeliest first.
+    """
+
+    repeats: bool | None
+    in_float32: bool | None = None
+    losses: Mapping[str, float] = field(default_factory=dict)
+    module: Module | None = None
+    inputs: list[Numbers] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+
+
+def diagnose(dump: Dump, folder: Path) -> Diagnosis:
+    """Compute a fault again on the CPU, in the format of its training, and look at it.
+
+    Args:
+        dump: The fault.
+        folder: Where it was read from, for the message.
+
+    Raises:
+        UserError: If the dump's parts do not fit together.
+    """
+    try:
+        found = _diagnose(dump)
+    except (RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise damaged(folder, error) from error
+    return replace(found, advice=advise(found.inputs, found.layers, found.module, _facts(found)))
+
+
+def _facts(found: Diagnosis) -> dict[str, bool | None]:
+    return {"repeats": found.repeats, "in_float32": found.in_float32}
+
+
+def _diagnose(dump: Dump) -> Diagnosis:
+    rows = dump.group(dump.kind)
+    inputs = [describe(name, rows[name]) for name in sorted(rows)]
+    if dump.kind == "sample" or dump.policy is None:
+        return Diagnosis(None, inputs=inputs)
+    step = _Step(dump)
+    ratios = step.log_ratios()
+    if ratios is not None:
+        inputs.append(describe("log_ratio", ratios))
+    found = step.compute(str(dump.facts["settings"]["precision"]))
+    if found.repeats and dump.facts["settings"]["precision"] != "float32":
+        found = replace(found, in_float32=step.compute("float32").repeats)
+    return replace(found, inputs=inputs)
+
+
+class _Step:
+    """The broken optimiser step: network, minibatch and loss."""
+
+    def __init__(self, dump: Dump) -> None:
+        assert dump.policy is not None
+        meta, facts = dump.policy, dump.facts
+        self.spec = ActionSpec(facts["action"]["kind"], tuple(facts["action"]["sizes"]))
+        self.facts = facts
+        with torch.random.fork_rng(devices=[]):
+            self.network: PhasicNetwork = meta.network.build(
+                meta.observations, self.spec.num_inputs
+            )
+        self.network.load_state_dict(dump.group("network"))
+        self.rows = dump.group("minibatch")
+        if meta.observations.start:  # as for an exported policy, the network counts from 0
+            self.rows["obs"] = self.rows["obs"] - meta.observations.start
+        self.updater = Updater(Replicas([self.network]), facts["micro_batch_size"])
+
+    def compute(self, precision: Any) -> Diagnosis:
+        """Compute loss and gradient with passes in a format."""
+        mixed = MixedPrecision(precision, _CPU)
+        mixed.set_state(self.facts["precision"])
+        (minibatch,) = self.updater.minibatches([np.arange(len(self.rows["obs"]))], 1)
+        with _FirstBroken(self.network) as first:
+            stats = self.updater.gradient(minibatch, self._loss_function(mixed), mixed)
+        norm = _gradient_norm(self.network)
+        losses = {name: float(value) for name, value in stats.items()}
+        blamed = bool(mixed.blamed(~torch.isfinite(norm)))
+        broken = not all(math.isfinite(value) for value in losses.values())
+        repeats = broken or (not math.isfinite(norm) and not blamed)
+        layers = [describe_layer(name, p) for name, p in self.network.named_parameters()]
+        losses["grad_norm"] = float(norm)
+        return Diagnosis(repeats, losses=losses, module=first.found, layers=layers)
+
+    def _loss_function(self, precision: MixedPrecision) -> LossFunction:
+        settings = self.facts["settings"]
+        if self.facts["phase"] == "aux":
+            columns = (self.rows[name] for name in ("old_inputs", "value_targets"))
+            old_inputs, targets = ({_CPU: column} for column in columns)
+            frames = Frames.of(self.rows["obs"])
+            return aux_loss_function(
+                self.spec, AuxPhaseSettings(**settings), frames, old_inputs, targets
+            )
+        phase = PolicyPhase(
+            self.updater,
+            {},
+            self.spec,
+            PolicyPhaseSettings(**settings),
+            entropy_coeff=self.facts["entropy_coeff"],
+            precision=precision,
+            permutation=np.arange,
+        )
+        return phase.loss_function(
+            PolicyBatch(**{name: column[None] for name, column in self.rows.items()}),
+            self.facts["kind"],
+        )
+
+    def log_ratios(self) -> Tensor | None:
+        """Log-probability of each action now less that while acting (B,); None without policy."""
+        if self.facts["kind"] not in ("joint", "policy"):
+            return None
+        frames, columns = Frames.of(self.rows["obs"]), self.rows
+
+        def change(replica: Replica, rows: Rows) -> Tensor:
+            logits, _ = replica.policy(frames.read(rows, replica.device))
+            logp = self.spec.distribution(logits).logp(columns["actions"][rows.host])
+            return logp - columns["logp"][rows.host]
+
+        precision = MixedPrecision(self.facts["settings"]["precision"], _CPU)
+        return self.updater.map(change, 0, len(columns["obs"]), precision)
+
+
+def _gradient_norm(network: nn.Module) -> Tensor:
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    return nn.utils.get_total_norm(gradients)
+
+
+class _FirstBroken:
+    """Context that notes the first module of a network whose output is not finite."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.found: Module | None = None
+        self._network = network
+        self._hooks: list[Any] = []
+
+    def __enter__(self) -> _FirstBroken:
+        for name, module in self._network.named_modules():
+            if name:
+                self._hooks.append(module.register_forward_hook(self._hook(name)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _hook(self, name: str) -> Any:
+        def note(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+            if self.found is None and isinstance(output, Tensor) and not _finite(output):
+                self.found = Module(
+                    name,
+                    type(module).__name__,
+                    inputs_finite=all(_finite(value) for value in given),
+                    weights_finite=all(_finite(p) for p in module.parameters()),
+                )
+
+        return note
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, Tensor) or bool(torch.isfinite(value).all())
