@@ -169,3 +169,9 @@ def peak_memory() -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError("/proc/self/status has no line VmHWM; peak memory needs Linux.")
+
+
+def reset_peak_memory() -> int:
+    """Let `peak_memory` begin anew; returns the bytes of memory held now (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return peak_memory()

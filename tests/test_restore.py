@@ -46,7 +46,7 @@ def test_other_workers_keep_the_phase_and_begin_new_episodes(folder: Path):
     with restored(folder, num_env_runners=1, num_cpus_per_env_runner=0.25) as algorithm:
         assert algorithm._phase_iterations == 1 and algorithm._store.count == 8
         said = algorithm.train()["notices"]
-        assert said == "All environments begin new episodes: num_env_runners was 0 and is 1."
+        assert said == ["All environments begin new episodes: num_env_runners was 0 and is 1."]
         goes_on_through_an_auxiliary_phase(algorithm)
 
 

@@ -180,7 +180,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 # a test of its own: below, in test_hardware.py, test_store_place.py and test_sampling.py.
 NEUTRAL = {
     "num_env_runners", "num_gpus", "train_batch_size", "aux_slice_s", "micro_batch_size",
-    "learner_threads", "store_device", "overlap_aux",
+    "learner_threads", "store_device", "overlap_aux", "checkpoint_store",
 }  # fmt: skip
 
 
