@@ -34,7 +34,7 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install install-dev quickstart train test test-slow bench lint format clean distclean moved
+.PHONY: help venv install install-dev quickstart train test test-slow soak bench lint format clean distclean moved
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,9 @@ test: install-dev ## Run the tests, without the slow ones
 
 test-slow: install-dev ## Run the slow tests
 	$(VENV_PYTHON) -m pytest -m slow --timeout 3600 $(ARGS)
+
+soak: install-dev ## Kill workers and drivers at random for 20 minutes (ARGS="--minutes 5 --seed 1")
+	$(VENV_PYTHON) tests/faults/soak.py $(ARGS)
 
 bench: install ## Measure speed and memory beside bare loops (ARGS="--quick": a rehearsal)
 	$(VENV_PYTHON) -m benchmarks $(ARGS)

@@ -93,7 +93,7 @@ def measure(sizes: Sizes) -> Found:
     setting = Setting(
         "detach", sizes.num_envs, sizes.steps, n_pi=sizes.n_pi, aux_mbsize=sizes.num_envs
     )
-    with private_ray(), tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with private_ray(), tempfile.TemporaryDirectory() as folder:
         config = setting.config()
         config.training(model={"custom_model": "ppg_mlp", "custom_model_config": CHEAP_NETWORK})
         algorithm = config.environment("procgen", env_config=ENV_CONFIG).build_algo()

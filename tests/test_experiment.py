@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from app_helpers import experiments
 
 from rllib_ppg.app.experiment import OUTDATED, TOP_LEVEL_KEYS, RawExperiment, Source, check_shape
 from rllib_ppg.app.yaml_reader import read_yaml
@@ -131,3 +132,20 @@ def test_a_place_is_that_of_the_key_or_of_what_it_stands_in():
 
 def test_no_key_is_both_current_and_outdated():
     assert set(TOP_LEVEL_KEYS) & set(OUTDATED) == set()
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("run: PPG", (10, 3)),
+        ("run: PPG, checkpoint_config: {num_to_keep: 5}", (10, 5)),
+        ("run: PPG, checkpoint_config: {checkpoint_frequency: 0}", (0, None)),
+        ("run: PPG, checkpoint_config: {checkpoint_frequency: 2}", (2, None)),
+        ("run: PPG, scheduler: pbt", (10, None)),
+        ("run: PPO", (0, None)),
+    ],
+)
+def test_a_ppg_run_that_says_nothing_loses_no_more_than_a_few_iterations(tmp_path, keys, expected):
+    (found,) = experiments(f"x: {{{keys}, env: CartPole-v1}}", tmp_path)
+    checkpoint = found.keys.checkpoint_config
+    assert (checkpoint.checkpoint_frequency, checkpoint.num_to_keep) == expected

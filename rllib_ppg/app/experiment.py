@@ -17,6 +17,7 @@ from pydantic import (
     StrictBool,
     StrictStr,
     ValidationError,
+    model_validator,
 )
 
 from rllib_ppg.algorithm.settings import Integer, Number
@@ -71,6 +72,10 @@ def check_place(path: str) -> str:
 Place = Annotated[StrictStr, Field(min_length=1), AfterValidator(check_place)]
 
 
+PPG_CHECKPOINT_FREQUENCY, PPG_NUM_TO_KEEP = 10, 3
+"""Checkpoints of a PPG run whose experiment does not say how often it wants them."""
+
+
 class CheckpointKeys(BaseModel):
     """When checkpoints are written and how many are kept; Ray's `CheckpointConfig`."""
 
@@ -101,6 +106,17 @@ class ExperimentKeys(BaseModel):
     time_budget_s: Annotated[Number, Field(gt=0)] | None = None
     scheduler: StrictStr | dict[str, Any] | None = None
     log_to_file: StrictBool = False
+
+    @model_validator(mode="after")
+    def _save_on_the_way(self) -> "ExperimentKeys":
+        """Where nothing is said about it, no more than a few iterations of PPG can be lost."""
+        given = self.checkpoint_config.model_fields_set
+        if self.run == "PPG" and "checkpoint_frequency" not in given:
+            self.checkpoint_config.checkpoint_frequency = PPG_CHECKPOINT_FREQUENCY
+            # A scheduler such as pbt clones trials from checkpoints of any age.
+            if "num_to_keep" not in given and self.scheduler is None:
+                self.checkpoint_config.num_to_keep = PPG_NUM_TO_KEEP
+        return self
 
 
 TOP_LEVEL_KEYS = tuple(ExperimentKeys.model_fields)

@@ -78,7 +78,14 @@ SchedulerConfig = Annotated[Text, _flag(_CHANGE, "--scheduler-config", "JSON", "
 ExperimentName = Annotated[Text, _flag(_KEEP, "--experiment-name -n", "NAME", _NAME)]
 StoragePath = Annotated[Text, _flag(_KEEP, "--storage-path", "PATH", _STORAGE)]
 CheckpointFreq = Annotated[
-    Count, _flag(_KEEP, "--checkpoint-freq", "N", "Checkpoint every N training iterations.")
+    Count,
+    _flag(
+        _KEEP,
+        "--checkpoint-freq",
+        "N",
+        "Checkpoint every N training iterations; 0: none on the way. Default: the file's, else 10 "
+        "for PPG, of which 3 are kept.",
+    ),
 ]
 CheckpointAtEnd = Annotated[
     bool | None,
