@@ -71,3 +71,13 @@ def test_checkpoints_that_are_gone_are_forgotten_and_old_ones_are_deleted_as_eve
     adopt_newest(trial)
     left = trial.run_metadata.checkpoint_manager._checkpoint_results
     assert [r.metrics["training_iteration"] for r in left] == [3, 4]
+
+
+def test_older_checkpoints_that_ray_has_not_noted_are_deleted_when_due(tmp_path):
+    trial = resumable(tmp_path, [1, 2, 3, 4, 5], keep=2)
+    note(trial, tmp_path, 1)
+    adopted = adopt_newest(trial)
+    assert adopted.checkpoint is not None
+    assert sorted(p.name for p in tmp_path.glob("checkpoint_*")) == [
+        "checkpoint_000003", "checkpoint_000004",
+    ]  # fmt: skip

@@ -6,13 +6,14 @@ so that a folder of that name is whole, is written once, and no rest of a killed
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pyarrow.fs import LocalFileSystem
+from pyarrow.fs import FileSelector, LocalFileSystem
 from ray.tune import Checkpoint
 
 from rllib_ppg._ray_compat import TrainingResult
@@ -56,17 +57,23 @@ def _unfinished(storage: Any) -> Path:
 
 
 def _rename(folder: Path, storage: Any) -> Checkpoint:
-    storage.current_checkpoint_index += 1
-    while Path(storage.checkpoint_fs_path).exists():  # Ray had no time to note the newest ones
-        storage.current_checkpoint_index += 1
+    _count_on(storage)
     folder.rename(storage.checkpoint_fs_path)
     return Checkpoint(storage.checkpoint_fs_path, storage.storage_filesystem)
 
 
 def _upload(folder: Path, storage: Any) -> Checkpoint:
-    storage.current_checkpoint_index += 1
+    _count_on(storage)
     made: Checkpoint = storage.persist_current_checkpoint(Checkpoint.from_directory(str(folder)))
     return made
+
+
+def _count_on(storage: Any) -> None:
+    """Give the next checkpoint the highest number; the one that Ray kept may be an old one."""
+    selector = FileSelector(storage.trial_fs_path, allow_not_found=True)
+    names = [info.base_name for info in storage.storage_filesystem.get_file_info(selector)]
+    numbers = [int(name[11:]) for name in names if re.fullmatch(r"checkpoint_\d+", name)]
+    storage.current_checkpoint_index = 1 + max([storage.current_checkpoint_index, *numbers])
 
 
 def whole(given: Any) -> tuple[TrainingResult, list[str]]:

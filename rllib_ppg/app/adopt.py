@@ -8,9 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ray.tune import Checkpoint
 from ray.tune.experiment import Trial
 
-from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
+from rllib_ppg._ray_compat import TrainingResult
+from rllib_ppg.algorithm.checkpoint_files import (
+    check_checkpoint,
+    checkpoint_folders,
+    newest_whole,
+)
 from rllib_ppg.algorithm.trial_checkpoints import at
 from rllib_ppg.app.result_files import ITERATION, result_at
 
@@ -46,9 +52,26 @@ def adopt_newest(trial: Trial) -> Adopted:
     made = at(found.path, summary)
     result = result_at(folder, made.metrics[ITERATION])
     made.metrics = {**(result or {}), **made.metrics}
+    _register_others(manager, folder, known, skip={found.path, *broken})
     same = [r for r in known if Path(r.checkpoint.path) == found.path]
     if same:
         manager._latest_checkpoint_result = same[0]
     else:
         manager.register_checkpoint(made)
     return Adopted(found.path, result, notes)
+
+
+def _register_others(
+    manager: Any, folder: Path, known: list[TrainingResult], skip: set[Path]
+) -> None:
+    """Tell Ray of older checkpoints that it has not noted, so that it deletes them when due.
+
+    Where it keeps the best ones, those stay.
+    """
+    if manager.checkpoint_config.checkpoint_score_attribute is not None:
+        return
+    noted = {Path(result.checkpoint.path) for result in known}
+    for path in reversed(checkpoint_folders(folder)):
+        if path not in skip | noted:
+            checkpoint = Checkpoint.from_directory(str(path))
+            manager.register_checkpoint(TrainingResult(checkpoint=checkpoint, metrics={}))
