@@ -69,7 +69,7 @@ class Runs:
         self.processes.append(process)
         return process
 
-    def run(self, *flags: str, limit_s: float = 240) -> int:
+    def run(self, *flags: str, limit_s: float = 400) -> int:
         """Run it to its end; returns the exit code."""
         return self.start(*flags).wait(limit_s)
 
@@ -139,7 +139,7 @@ def trial_process(token: str) -> int:
 
 def wait_until(
     condition: Callable[[], Any], what: str, process: subprocess.Popen[bytes] | None = None,
-    limit_s: float = 120,
+    limit_s: float = 300,
 ) -> Any:  # fmt: skip
     """Wait for a condition, and return its value; fail where the process ends before."""
     limit = time.monotonic() + limit_s
