@@ -51,8 +51,14 @@ def trained(algorithm: PPG, iterations: int) -> list[dict[str, np.ndarray]]:
 POINTS = {"in the policy phase": 1, "before the aux phase": 2, "in it": 5, "after it": 6}
 
 
-@pytest.mark.parametrize("arch", ["dual", "detach", "shared"])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("workers", "arch"),
+    [
+        (0, "dual"), (0, "detach"), (0, "shared"), (2, "dual"),
+        pytest.param(2, "detach", marks=pytest.mark.slow),
+        pytest.param(2, "shared", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_a_resumed_run_equals_an_uninterrupted_one(ray_local, tmp_path, arch, workers):
     config = make_config(network={"arch": arch}, num_env_runners=workers)
     algorithm = config.build_algo()
