@@ -20,3 +20,7 @@ class OutOfMemory(MemoryError):
 
     Its message stands alone: what was done, what was asked for where that is known, what to lower.
     """
+
+
+class WorkersLost(RuntimeError):
+    """No rollout worker is left, or one was lost where the user wants a run to end then."""

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from rllib_ppg.app.experiment_state import ExperimentState, drop_broken_notes
+from rllib_ppg.app.experiment_state import ExperimentState, kept_path, mend_notes
 
 NAME = "experiment_state-2026-01-01_00-00-00.json"
 
@@ -17,11 +17,11 @@ def test_notes_are_copied_when_they_have_changed(tmp_path):
     for text in ("[1]", "[1, 2]"):
         (staging / NAME).write_text(text)
         state.keep(storage)
-        assert (folder / NAME).read_text() == text
-    (folder / NAME).write_text("changed by another")
+        assert kept_path(folder, NAME).read_text() == text
+    kept_path(folder, NAME).write_text("changed by another")
     state.keep(storage)
-    assert (folder / NAME).read_text() == "changed by another", "nothing new to copy"
-    assert [path.name for path in folder.iterdir()] == [NAME]
+    assert kept_path(folder, NAME).read_text() == "changed by another", "nothing new to copy"
+    assert list(folder.iterdir()) == [kept_path(folder, NAME)]
 
 
 def test_a_folder_that_cannot_be_written_is_tried_again(tmp_path):
@@ -35,12 +35,19 @@ def test_a_folder_that_cannot_be_written_is_tried_again(tmp_path):
     state.keep(storage)
     folder.mkdir()
     state.keep(storage)
-    assert (folder / NAME).read_text() == "[]"
+    assert kept_path(folder, NAME).read_text() == "[]"
 
 
 def test_half_notes_are_dropped(tmp_path):
-    assert not drop_broken_notes(tmp_path)
+    assert not mend_notes(tmp_path)
     (tmp_path / NAME).write_text('{"trial_da')
-    assert not drop_broken_notes(tmp_path) and not (tmp_path / NAME).exists()
+    assert not mend_notes(tmp_path) and not (tmp_path / NAME).exists()
     (tmp_path / NAME).write_text("{}")
-    assert drop_broken_notes(tmp_path) and (tmp_path / NAME).exists()
+    assert mend_notes(tmp_path) and (tmp_path / NAME).exists()
+
+
+def test_kept_notes_take_the_place_of_what_tune_left_half_written(tmp_path):
+    kept_path(tmp_path, NAME).write_text('{"trial_data": []}')
+    (tmp_path / NAME).write_text('{"trial_da')
+    assert mend_notes(tmp_path)
+    assert (tmp_path / NAME).read_text() == '{"trial_data": []}'

@@ -72,7 +72,7 @@ def test_an_interrupted_run_names_the_command_to_go_on(tmp_path: Path):
 
 def test_an_interruption_before_the_first_checkpoint_says_so(tmp_path: Path):
     text = closing(tmp_path, ended("PENDING", None))
-    assert "interrupted before a checkpoint" in text and "--resume" in text
+    assert "interrupted without a new checkpoint" in text and "--resume" in text
 
 
 def test_a_run_stopped_at_once_claims_no_checkpoint(tmp_path: Path):

@@ -3,6 +3,7 @@
 import copy
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from toy_envs import CodedEnv, FaultyEnv, GatedEnv
 
 from rllib_ppg import PPG, PPGConfig
 from rllib_ppg._ray_compat import SampleBatch
+from rllib_ppg.algorithm.checkpoint import load_workers
 from rllib_ppg.algorithm.rollout import Rollout
+from rllib_ppg.errors import WorkersLost
 
 STEPS = 6
 SIZES = {
@@ -164,7 +167,7 @@ def test_a_run_without_workers_ends_with_the_cause(started, tmp_path):
     env_config = {"fault": str(tmp_path / "raises"), "faulty": (1, 2)}
     algorithm = started(FaultyEnv, env_config, num_consecutive_env_runner_failures_tolerance=1)
     cause = "OSError: the game crashed"
-    with pytest.raises(RuntimeError, match=f"No rollout worker is left. worker 1: {cause}"):
+    with pytest.raises(WorkersLost, match=f"No rollout worker is left. worker 1: {cause}"):
         algorithm.train()
 
 
@@ -173,7 +176,7 @@ def test_a_worker_that_cannot_be_started_again_ends_the_run_with_the_cause(start
     algorithm = started(FaultyEnv, env_config, num_env_runners=1, n_aux_epochs=0)
     algorithm.train()
     (tmp_path / "raises").touch()
-    with pytest.raises(RuntimeError, match=r"worker 1: it cannot be started: .*no game here"):
+    with pytest.raises(WorkersLost, match=r"worker 1: it cannot be started: .*no game here"):
         algorithm.train()
 
 
@@ -181,20 +184,54 @@ def test_a_failure_ends_the_run_where_the_user_wants_that(started, tmp_path):
     (tmp_path / "raises").touch()
     env_config = {"fault": str(tmp_path / "raises")}
     algorithm = started(FaultyEnv, env_config, restart_failed_env_runners=False)
-    with pytest.raises(RuntimeError, match="Worker 2 was lost: OSError: the game crashed"):
+    with pytest.raises(WorkersLost, match="Worker 2 was lost: OSError: the game crashed"):
         algorithm._sampler.collect()
 
 
-def test_a_worker_without_the_learners_weights_gives_no_rollout(plain):
+def test_a_worker_that_was_not_admitted_gives_no_rollout(plain):
     algorithm = plain
 
     def forget(worker: Any) -> None:
-        worker.has_weights = worker.worker_index != 1
+        worker.admitted = worker.worker_index != 1
 
     algorithm.env_runner_group.foreach_env_runner(forget, local_env_runner=False)
     assert [rollout.worker_index for rollout in algorithm._sampler.collect()] == [2]
     algorithm.restore_env_runners(algorithm.env_runner_group)
     assert [rollout.worker_index for rollout in algorithm._sampler.collect()] == [1, 2]
+
+
+def test_killed_workers_end_the_run_as_lost_workers_where_the_user_wants_that(started):
+    algorithm = started(restart_failed_env_runners=False)
+    os.kill(pids(algorithm)[0], signal.SIGKILL)
+    with pytest.raises(WorkersLost, match="Worker 1 was lost: its process died"):
+        algorithm.train()
+
+
+def test_a_worker_that_hangs_while_a_checkpoint_is_written_is_lost(started, tmp_path):
+    algorithm = started(sample_timeout_s=3.0, n_aux_epochs=0)
+    algorithm.train()
+    frozen = pids(algorithm)[1]
+    os.kill(frozen, signal.SIGSTOP)
+    algorithm.save(str(tmp_path))
+    assert sorted(load_workers(tmp_path)) == [1]
+    notices = algorithm.train()["notices"]
+    assert notices[0].startswith("Worker 2 was lost: it gave no answer within 3 s")
+    assert notices[1:] == ["Worker 2 is back, with new episodes."]
+
+
+@pytest.mark.slow
+def test_a_worker_that_died_in_an_auxiliary_phase_is_told(started):
+    algorithm = started()
+    algorithm.train()
+    assert algorithm._aux_phase is not None
+    os.kill(pids(algorithm)[0], signal.SIGKILL)
+    time.sleep(15)  # Ray has started another
+    said: list[str] = []
+    for _ in range(6):
+        said += algorithm.train()["notices"]
+    assert [text.partition(":")[0] for text in said if "Worker 1" in text] == [
+        "Worker 1 was lost", "Worker 1 is back, with new episodes.",
+    ]  # fmt: skip
 
 
 # ---- beside the auxiliary phase

@@ -6,7 +6,7 @@ environment is broken, is killed here first.
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import ray
 from ray.exceptions import ActorDiedError, RayError
@@ -15,6 +15,8 @@ from rllib_ppg._ray_compat import EnvRunnerGroup
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker
 
 logger = logging.getLogger(__name__)
+
+DIED = "its process died: it was killed, crashed, or the machine ran out of memory"
 
 RETRY_S = 0.2
 """Seconds until a worker that did not answer is asked again."""
@@ -25,6 +27,7 @@ class LostWorkers:
 
     Args:
         group: RLlib's workers.
+        tell: Told of each worker that is lost, in a sentence.
         restart: Let Ray start them again.
         wait_s: Seconds that `back` waits for each of them, once.
 
@@ -32,8 +35,11 @@ class LostWorkers:
         causes: Why each of them was lost, by its index.
     """
 
-    def __init__(self, group: EnvRunnerGroup, *, restart: bool, wait_s: float) -> None:
+    def __init__(
+        self, group: EnvRunnerGroup, tell: Callable[[str], None], *, restart: bool, wait_s: float
+    ) -> None:
         self.causes: dict[int, str] = {}
+        self._tell = tell
         self._manager = group._worker_manager
         self._restart = restart
         self._wait_s = wait_s
@@ -50,7 +56,7 @@ class LostWorkers:
             kill: Its process still runs.
         """
         self._manager.set_actor_state(worker, healthy=False)
-        self.causes[worker] = cause
+        self._note(worker, cause)
         self._deadlines.pop(worker, None)
         if kill:
             self._killed.add(worker)
@@ -63,12 +69,14 @@ class LostWorkers:
         """
         if not self._restart:
             return []
+        if not self._manager.num_healthy_actors():
+            self._deadlines.clear()  # nothing can be done without them
         found: list[int] = []
         while True:
             down = self._down()
             found += self._answering(down)
             left = [worker for worker in down if worker not in found]
-            if not left or time.monotonic() > self._deadline(left):
+            if not left or time.monotonic() > max(self._deadlines[worker] for worker in left):
                 return sorted(found)
             time.sleep(RETRY_S)
 
@@ -77,15 +85,14 @@ class LostWorkers:
         manager = self._manager
         down = [w for w in manager.actor_ids() if not manager.is_actor_healthy(w)]
         for worker in down:
-            self.causes.setdefault(worker, "its process died")
+            if worker not in self.causes:
+                self._note(worker, DIED)
             self._deadlines.setdefault(worker, time.monotonic() + self._wait_s)
         return [worker for worker in down if worker not in self._gone]
 
-    def _deadline(self, workers: Iterable[int]) -> float:
-        """Until when to wait for workers; anew where nobody is left to sample."""
-        if not self._manager.num_healthy_actors():
-            return min(self._deadlines[worker] for worker in workers)
-        return max(self._deadlines[worker] for worker in workers)
+    def _note(self, worker: int, cause: str) -> None:
+        self.causes[worker] = cause
+        self._tell(f"Worker {worker} was lost: {cause}.")
 
     def _answering(self, workers: Iterable[int]) -> list[int]:
         """Ask workers whether they are up, without waiting for any longer than for an answer."""
@@ -101,7 +108,7 @@ class LostWorkers:
             fresh = ray.get(answer)
         except ActorDiedError as error:
             if "creation task" in str(error):  # its constructor raised, and would again
-                self.causes[worker] = cause_of(error)
+                self._note(worker, cause_of(error))
                 self._gone.add(worker)
             return False
         except RayError:
@@ -116,7 +123,7 @@ class LostWorkers:
 
 
 def _is_fresh(worker: PPGRolloutWorker) -> bool:
-    return not worker.has_weights
+    return not worker.admitted
 
 
 def cause_of(error: RayError) -> str:
@@ -125,5 +132,5 @@ def cause_of(error: RayError) -> str:
     if "creation task" in str(error):
         return f"it cannot be started: {lines[-1]}"
     if isinstance(error, ActorDiedError) or "unavailable" in str(error).lower():
-        return "its process died: it was killed, crashed, or the machine ran out of memory"
+        return DIED
     return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from rllib_ppg.errors import OutOfMemory
+from rllib_ppg.errors import OutOfMemory, WorkersLost
 
 
 class Part(NamedTuple):
@@ -46,7 +46,7 @@ def memory_of(part: Part) -> Iterator[None]:
     """
     try:
         yield
-    except OutOfMemory:
+    except (OutOfMemory, WorkersLost):  # the cause of a lost worker may speak of memory too
         raise
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import ray
 
 from rllib_ppg._ray_compat import (
     DEFAULT_POLICY_ID,
@@ -30,7 +29,7 @@ from rllib_ppg.algorithm.sampling import RolloutSampler
 from rllib_ppg.algorithm.store_place import make_store
 from rllib_ppg.core.aux_phase import AuxPhase
 from rllib_ppg.core.returns import RewardNormalizer
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, WorkersLost
 
 
 class PPG(Resumable):
@@ -71,19 +70,21 @@ class PPG(Resumable):
             ) from error
         self._sync_weights()
         self._build_learner(frame_stack or self.env_runner.frame_stack)
+        self._notices: list[str] = []
         self._sampler = RolloutSampler(
             self.env_runner_group,
             timeout_s=self.config.sample_timeout_s,
             ignore_errors=self.config.ignore_env_runner_failures
             or self.config.restart_failed_env_runners,
+            tell=lambda text: self._notices.append(text),
             restart=self.config.restart_failed_env_runners,
             restore_s=self.config.env_runner_health_probe_timeout_s,
         )
+        self._sampler.admit()
         self._fruitless = 0
         self._aux_phase: AuxPhase | None = None
         self._acting: dict[str, Any] = {"workers": None, "weights": None}
         self._saved: dict[str, float] = {}
-        self._notices: list[str] = []
         self._phase_iterations = 0
         self._totals = {"policy_iterations": 0, "aux_phases": 0}
         self._started = (time.perf_counter(), 0)
@@ -163,7 +164,7 @@ class PPG(Resumable):
         with memory_of(SAMPLING):
             rollouts = self._sampler.collect()
         self._acting = {"workers": None, "weights": None}
-        self._report_losses(rollouts)
+        self._count_fruitless(rollouts)
         if not rollouts:
             return None
         sampled = time.perf_counter()
@@ -185,35 +186,27 @@ class PPG(Resumable):
         }
         return stats
 
-    def _report_losses(self, rollouts: Sequence[Rollout]) -> None:
-        """Say which workers gave no rollout, and why.
+    def _count_fruitless(self, rollouts: Sequence[Rollout]) -> None:
+        """Give up where nobody has given a rollout several times in a row.
 
         Raises:
-            RuntimeError: If none has given one several times in a row.
+            WorkersLost: Why each of them was lost.
         """
-        causes = self._sampler.causes
-        self._notices += [f"Worker {index} was lost: {causes[index]}." for index in sorted(causes)]
         self._fruitless = 0 if rollouts else self._fruitless + 1
         if self._fruitless > self.config.num_consecutive_env_runner_failures_tolerance:
-            reasons = "; ".join(f"worker {index}: {cause}" for index, cause in causes.items())
-            raise RuntimeError(f"No rollout worker is left. {reasons}.")
+            causes = self._sampler.causes.items()
+            reasons = "; ".join(f"worker {index}: {cause}" for index, cause in causes)
+            raise WorkersLost(f"No rollout worker is left. {reasons}.")
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
-        """Take lost workers that are back into service; RLlib calls it before each iteration.
+        """Take lost workers that are up again into service; RLlib calls it before each iteration.
 
         They have begun new episodes, with a seed of their own, and are given the weights.
         """
-        back = self._sampler.restore()
-        if back:
-            state = ray.put(self.env_runner.get_state())
-            env_runner_group.foreach_env_runner(
-                lambda worker: worker.set_state(ray.get(state)),
-                remote_worker_ids=back,
-                local_env_runner=False,
-                timeout_seconds=self.config.env_runner_restore_timeout_s,
-            )
-            self._notices += [f"Worker {index} is back, with new episodes." for index in back]
-            self._counters["total_num_restored_workers"] += len(back)
+        up = self._sampler.back()
+        back = self._sampler.admit(up, self.env_runner.get_state()) if up else []
+        self._notices += [f"Worker {index} is back, with new episodes." for index in back]
+        self._counters["total_num_restored_workers"] += len(back)
         return back
 
     def _sample_ahead(self, weights: dict[str, Any]) -> None:
@@ -224,10 +217,7 @@ class PPG(Resumable):
         # A copy: on a CPU RLlib hands out the parameters' own memory.
         weights = {name: np.array(value) for name, value in weights.items()}
         self._acting = {"workers": self._sampler.states(), "weights": weights}
-        reference = ray.put({DEFAULT_POLICY_ID: weights})
-        self.env_runner_group.foreach_env_runner(
-            lambda worker: worker.set_weights(ray.get(reference)), local_env_runner=False
-        )
+        self._sampler.set_weights(weights)
         self._sampler.begin()
 
     def _policy_phase(self, rollouts: list[Rollout]) -> dict[str, float]:

@@ -72,7 +72,8 @@ class PPGRolloutWorker(RolloutWorker):
     reply is serialised before that, and the learner copies what it keeps.
 
     Attributes:
-        has_weights: Whether it was given the learner's weights since it was started.
+        admitted: Whether the learner knows this process; one that Ray started for another that died
+            has to be given everything first.
     """
 
     def __init__(self, *, env_creator: Callable[[EnvContext], Any], config: Any, **kwargs: Any):
@@ -86,7 +87,7 @@ class PPGRolloutWorker(RolloutWorker):
         self._obs: Any = None
         self._firsts: Any = None
         self._delivered: list[RolloutMetrics] = []
-        self.has_weights = False
+        self.admitted = False
         self._generator = torch.Generator()
         seed = self.seed if self.seed is not None else secrets.randbits(63)
         self._generator.manual_seed(seed)
@@ -119,16 +120,6 @@ class PPGRolloutWorker(RolloutWorker):
         """Raw returns and lengths of the episodes that ended since the last call."""
         delivered, self._delivered = self._delivered, []
         return delivered + (self._tracker.pop_finished() if self._tracker else [])
-
-    def set_weights(self, *args: Any, **kwargs: Any) -> None:
-        """Take the learner's weights, as RLlib's worker does."""
-        super().set_weights(*args, **kwargs)
-        self.has_weights = True
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take the local worker's state, as RLlib's worker does; the weights are part of it."""
-        super().set_state(state)
-        self.has_weights = True
 
     def get_sampling_state(self) -> dict[str, Any] | None:
         """Return what the next `sample` depends on beside the weights; None before the first."""

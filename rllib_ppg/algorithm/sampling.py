@@ -5,17 +5,18 @@ Between the two the learner may work: remote workers then sample beside it.
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from rllib_ppg._ray_compat import EnvRunnerGroup
+from rllib_ppg._ray_compat import DEFAULT_POLICY_ID, EnvRunnerGroup
 from rllib_ppg.algorithm.lost_workers import LostWorkers, cause_of
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker, Rollout
 from rllib_ppg.core.numeric_fault import NumericFault
+from rllib_ppg.errors import WorkersLost
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +41,15 @@ class RolloutSampler:
 
     A worker has at most one request at a time, so that no environment is sampled twice in an
     iteration. One that died, raised or is too slow is lost: its process is killed if it still runs,
-    Ray starts another, and `restore` gives it the weights.
+    Ray starts another, and it is admitted again with the weights.
 
     Args:
         group: RLlib's workers; the local one samples where there is no remote one.
         timeout_s: Seconds that `collect` waits; None waits for ever.
         ignore_errors: Go on without a worker that was lost; else its error is raised.
+        tell: Told of each worker that is lost, in a sentence.
         restart: Let Ray start a lost worker again.
-        restore_s: Seconds that `restore` waits for a lost worker, once.
+        restore_s: Seconds that `back` waits for a lost worker, once.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class RolloutSampler:
         *,
         timeout_s: float | None,
         ignore_errors: bool,
+        tell: Callable[[str], None],
         restart: bool = True,
         restore_s: float = 30.0,
     ) -> None:
@@ -63,7 +66,7 @@ class RolloutSampler:
         self._timeout_s = timeout_s
         self._ignore_errors = ignore_errors
         self._requests: dict[ray.ObjectRef, int] = {}
-        self._lost = LostWorkers(group, restart=restart, wait_s=restore_s)
+        self._lost = LostWorkers(group, tell, restart=restart, wait_s=restore_s)
 
     @property
     def pending(self) -> bool:
@@ -90,7 +93,7 @@ class RolloutSampler:
 
         Raises:
             FloatingPointError: If a worker met a number that is not finite.
-            RuntimeError: If a worker was lost and errors are not ignored.
+            WorkersLost: If a worker was lost and errors are not ignored.
         """
         local = self._group.local_env_runner
         if not self._group.num_remote_workers():
@@ -102,65 +105,118 @@ class RolloutSampler:
             local.deliver(rollout.episodes)
         return sorted(rollouts, key=lambda rollout: rollout.worker_index)
 
-    def restore(self) -> list[int]:
-        """Return the lost workers that are back; they have no weights yet."""
+    def admit(self, workers: Sequence[int] | None = None, state: Any = None) -> list[int]:
+        """Take workers into service, all healthy ones by default; they may sample from then on.
+
+        Args:
+            workers: Their indices.
+            state: RLlib's state of a worker, which they are given before.
+
+        Returns:
+            Those that answered.
+        """
+        reference = ray.put(state) if state is not None else None
+
+        def join(worker: PPGRolloutWorker) -> None:
+            if reference is not None:
+                worker.set_state(ray.get(reference))
+            worker.admitted = True
+
+        return sorted(self._ask(join, workers, strangers=True))
+
+    def back(self) -> list[int]:
+        """Return the lost workers whose processes are up again; they have to be admitted."""
         return self._lost.back()
 
     def states(self) -> dict[int, Any]:
         """Return each healthy worker's sampling state, by its index; 0 is the local one."""
-        local = not self._group.num_remote_workers()
-        states = self._group.foreach_env_runner(
-            lambda worker: (worker.worker_index, worker.get_sampling_state()),
-            local_env_runner=local,
-        )
-        return dict(states)
+        return self._ask(lambda worker: worker.get_sampling_state())
 
     def set_states(self, states: Mapping[int, Any]) -> bool:
         """Let the workers go on from their states; those without one begin anew.
 
         Returns:
-            Whether all environments go on where they were.
+            Whether the environments of all that answered go on where they were.
         """
-        local = not self._group.num_remote_workers()
         reference = ray.put(dict(states))
-        resumed = self._group.foreach_env_runner(
-            lambda worker: worker.set_sampling_state(ray.get(reference).get(worker.worker_index)),
-            local_env_runner=local,
+        resumed = self._ask(
+            lambda worker: worker.set_sampling_state(ray.get(reference).get(worker.worker_index))
         )
-        return all(resumed)
+        return all(resumed.values())
+
+    def set_weights(self, weights: Mapping[str, Any]) -> None:
+        """Give the remote workers other weights than the learner's."""
+        reference = ray.put({DEFAULT_POLICY_ID: dict(weights)})
+        self._ask(lambda worker: worker.set_weights(ray.get(reference)))
 
     def discard(self) -> None:
         """Throw the rollouts away that were asked for, once they are made."""
         self._replies()
 
+    def _ask(
+        self,
+        question: Callable[[PPGRolloutWorker], Any],
+        workers: Sequence[int] | None = None,
+        *,
+        strangers: bool = False,
+    ) -> dict[int, Any]:
+        """Return each worker's answer, by its index; workers that give none are lost."""
+        if not self._group.num_remote_workers():
+            return {0: question(self._group.local_env_runner)}
+        actors = self._group._worker_manager.actors()
+        asked = self._group.healthy_worker_ids() if workers is None else workers
+        requests = {actors[w].apply.remote(_answer, question, strangers): w for w in asked}
+        return {worker: answer for worker, (answer,) in self._wait(requests, "answer").items()}
+
     def _replies(self) -> list[Rollout]:
-        """Wait for the requests, and return the rollouts; workers without one are lost."""
         requests, self._requests = self._requests, {}
+        return list(self._wait(requests, "rollout").values())
+
+    def _wait(self, requests: Mapping[ray.ObjectRef, int], what: str) -> dict[int, Any]:
+        """Wait for the requests, and return what came, by worker; those that fail are lost."""
         if not requests:
-            return []
+            return {}
         ready, late = ray.wait(list(requests), num_returns=len(requests), timeout=self._timeout_s)
         for reference in late:
-            cause = f"it gave no rollout within {self._timeout_s:g} s (sample_timeout_s)"
+            cause = f"it gave no {what} within {self._timeout_s:g} s (sample_timeout_s)"
             self._lose(requests[reference], Fault(cause), kill=True)
-        replies = [(requests[reference], _reply(reference)) for reference in ready]
-        for _, reply in replies:
-            if isinstance(reply, Fault) and reply.numeric is not None:
-                raise reply.numeric
-        for worker, reply in replies:
-            if isinstance(reply, Fault):
-                self._lose(worker, reply, kill=bool(reply.trace))
-        return [reply for _, reply in replies if isinstance(reply, Rollout)]
+        replies = {requests[reference]: _reply(reference) for reference in ready}
+        faults = {w: reply for w, reply in replies.items() if isinstance(reply, Fault)}
+        for fault in faults.values():
+            if fault.numeric is not None:
+                raise fault.numeric
+        for worker, fault in faults.items():
+            self._lose(worker, fault, kill=bool(fault.trace))
+        return {worker: reply for worker, reply in replies.items() if worker not in faults}
 
     def _lose(self, worker: int, fault: Fault, *, kill: bool) -> None:
         logger.error("Worker %d was lost: %s\n%s", worker, fault.cause, fault.trace)
         self._lost.add(worker, fault.cause, kill=kill)
         if not self._ignore_errors:
-            raise RuntimeError(f"Worker {worker} was lost: {fault.cause}")
+            raise WorkersLost(f"Worker {worker} was lost: {fault.cause}")
 
 
-def _reply(reference: ray.ObjectRef) -> Rollout | Fault:
+RESTARTED = Fault("its process died, and Ray has just started it again")
+
+
+def _answer(
+    worker: PPGRolloutWorker, question: Callable[[PPGRolloutWorker], Any], strangers: bool
+) -> tuple[Any] | Fault:
+    if not worker.admitted and not strangers:
+        return RESTARTED
     try:
-        reply: Rollout | Fault = ray.get(reference)
+        return (question(worker),)
+    except Exception as error:
+        return Fault(_in_one_line(error), traceback.format_exc())
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _reply(reference: ray.ObjectRef) -> Any:
+    try:
+        reply = ray.get(reference)
     except RayError as error:
         return Fault(cause_of(error))
     return reply
@@ -171,14 +227,14 @@ def _sample(worker: PPGRolloutWorker) -> Rollout | Fault:
 
     An exception is sent as text: raised, it would end the process, and its cause would be lost.
     """
-    if not worker.has_weights:  # Ray has just restarted it, unseen by the learner
-        return Fault("its process was restarted")
+    if not worker.admitted:
+        return RESTARTED
     try:
         rollout = worker.sample()
     except NumericFault as error:
         return Fault(str(error), numeric=error)
     except Exception as error:
-        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        cause = _in_one_line(error)
         numeric = None
         if isinstance(error, FloatingPointError):  # an environment's own
             numeric = NumericFault(f"worker {worker.worker_index}: {error}")

@@ -5,6 +5,7 @@ Where the place is a file system of this machine, here it is written beside its 
 so that a folder of that name is whole, is written once, and no rest of a killed process stays.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -49,7 +50,11 @@ def save(write: Callable[[str], None], metrics: Mapping[str, Any], storage: Any)
 
 
 def _unfinished(storage: Any) -> Path:
-    storage._check_validation_file()  # this machine sees the run's folder, not one of its own
+    try:
+        storage._check_validation_file()  # this machine sees the run's folder, not one of its own
+    except RuntimeError as error:
+        problem = "the run's folder is not there, or is not the driver's"
+        raise FileNotFoundError(errno.ENOENT, problem, storage.experiment_fs_path) from error
     folder = Path(storage.trial_fs_path, UNFINISHED)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

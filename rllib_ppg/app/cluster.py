@@ -3,7 +3,9 @@
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -139,17 +141,23 @@ def session(settings: RaySettings) -> Iterator[None]:
         "log_to_driver": settings.info,
         "logging_level": settings.log_level,
     }
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         if settings.address is None:
             ray.init(address="local", **_sizes(settings), **quiet)
         else:
             quiet.pop("include_dashboard")
             ray.init(address=settings.address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # Ray raises plain ones where a process of its own does not come up
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         if settings.address is None:
-            raise
-        reason = (str(error).splitlines() or [""])[0].rstrip(".")
+            raise UserError(
+                f"Ray could not be started: {reason}. Is the machine very busy, or out of memory "
+                "or disk? Ray's logs are in /tmp/ray/session_latest/logs."
+            ) from error
         raise UserError(f"No Ray cluster answers at {settings.address}: {reason}.") from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
     try:
         yield
     finally:

@@ -6,10 +6,12 @@ minutes, in place: a process that is killed meanwhile leaves old notes, or half 
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 PATTERN = "experiment_state-*.json"
+_KEPT = ".kept"
 
 
 class ExperimentState:
@@ -39,17 +41,30 @@ def _copy(path: Path, folder: Path) -> None:
     temporary = folder / f".{path.name}.{os.getpid()}"
     try:
         temporary.write_bytes(path.read_bytes())
-        temporary.replace(folder / path.name)
+        temporary.replace(kept_path(folder, path.name))
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def drop_broken_notes(folder: Path) -> bool:
-    """Remove notes that a killed process left half written.
+def kept_path(folder: Path, name: str) -> Path:
+    """Where our copy of the notes stands: under a name that Tune does not write to."""
+    return folder / f".{name}{_KEPT}"
+
+
+def mend_notes(folder: Path) -> bool:
+    """Put the kept notes in place of those that Tune may have left old or half written.
 
     Returns:
         Whether whole ones are there.
+
+    Raises:
+        OSError: If the folder cannot be written.
     """
+    for kept in folder.glob(f".{PATTERN}{_KEPT}"):
+        name = kept.name[1 : -len(_KEPT)]
+        temporary = folder / f".{name}.{os.getpid()}"
+        shutil.copyfile(kept, temporary)
+        temporary.replace(folder / name)
     for path in folder.glob(PATTERN):
         try:
             json.loads(path.read_text(encoding="utf-8"))

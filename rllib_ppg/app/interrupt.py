@@ -1,8 +1,11 @@
 """App: Ctrl-C: once ends a run in order, after a checkpoint; twice ends it at once."""
 
+import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -62,3 +65,58 @@ def end_tune_loop() -> None:
     Tune listens to SIGUSR1 for that, and saves the experiment's state afterwards.
     """
     signal.raise_signal(signal.SIGUSR1)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came where nothing has to be saved."""
+
+
+@contextmanager
+def sigterm_as_exception() -> Iterator[None]:
+    """Context in which SIGTERM raises `Terminated`, as Ctrl-C raises `KeyboardInterrupt`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class RayGuard:
+    """Ends this process once an end was asked for and the private Ray is gone.
+
+    A signal to the whole process group, as service managers send it, ends Ray's processes at once,
+    and whoever waits for them would wait for ever.
+
+    Args:
+        interrupt: Whether an end was asked for, and by which signal.
+        say: Says something lasting.
+    """
+
+    def __init__(self, interrupt: Interrupt, say: Callable[[str], None]) -> None:
+        self._interrupt = interrupt
+        self._say = say
+        self._over = threading.Event()
+
+    def __enter__(self) -> "RayGuard":
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+
+    def _watch(self) -> None:
+        from ray._private.worker import global_worker
+
+        while not self._over.wait(1.0):
+            node = global_worker.node
+            if self._interrupt.requested and node is not None and node.dead_processes():
+                self._say("Ray's own processes were ended too: no checkpoint could be written now.")
+                sys.stdout.flush()
+                os._exit(self._interrupt.exit_code)

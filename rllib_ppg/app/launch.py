@@ -11,9 +11,10 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import SCHEDULER_IMPORT, TrialScheduler, create_scheduler
 
+from rllib_ppg.algorithm.checkpoint_files import newest_whole
 from rllib_ppg.app.experiment import Experiment
-from rllib_ppg.app.experiment_state import drop_broken_notes
-from rllib_ppg.app.interrupt import Interrupt
+from rllib_ppg.app.experiment_state import mend_notes
+from rllib_ppg.app.interrupt import Interrupt, RayGuard
 from rllib_ppg.app.report import TrialEnd, trial_end
 from rllib_ppg.app.run_folder import experiment_folder, is_remote, storage_path
 from rllib_ppg.app.view import View
@@ -138,7 +139,8 @@ def restored_tuner(
         finished_too: Let finished trials go on as well, because the stop keys have changed.
     """
     folder = experiment_folder(experiment)
-    if not is_remote(folder) and not drop_broken_notes(Path(folder)):
+    if not is_remote(folder) and not mend_notes(Path(folder)):
+        _refuse_lost_trials(Path(folder))
         return make_tuner(experiment, space)
     kind = tune.ResumeConfig.ResumeType
     return tune.Tuner.restore(
@@ -152,6 +154,21 @@ def restored_tuner(
     )
 
 
+def _refuse_lost_trials(folder: Path) -> None:
+    """Refuse to begin again where checkpoints lie that Tune knows nothing of any more.
+
+    Raises:
+        UserError: Naming the newest whole one.
+    """
+    for trial in sorted(folder.iterdir()):
+        newest = newest_whole(trial).path if trial.is_dir() else None
+        if newest is not None:
+            raise UserError(
+                f"Ray Tune's notes about the run in {folder} are lost, so it cannot be resumed. "
+                f"Begin a new run from its newest checkpoint: --restore {newest}"
+            )
+
+
 def fit(tuner: tune.Tuner, experiment: Experiment, view: View) -> Outcome:
     """Run Tune to its end, to the first Ctrl-C (in order) or the second (at once)."""
     # Ours stand in their place (`trial_log`), except where only Ray can write.
@@ -160,6 +177,7 @@ def fit(tuner: tune.Tuner, experiment: Experiment, view: View) -> Outcome:
     with (
         view,
         Interrupt(lambda name: view.note(ENDING.format(name))) as interrupt,
+        RayGuard(interrupt, view.note),
         RunWatch(view, interrupt, experiment.keys.stop) as watch,
     ):
         at_once = False

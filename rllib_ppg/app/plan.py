@@ -111,6 +111,7 @@ def _use_earlier(plan: Plan) -> None:
             f"{experiment.name}: the resumed run keeps its own {', '.join(differing)}; to change "
             "that, start a new run with --restore CHECKPOINT."
         )
+    experiment.keys.restore = earlier.get("restore")  # where no trial had been noted down yet
     plan.stop_changed = earlier.get("stop", {}) != experiment.keys.stop
     plan.space = plan.complete = config
 

@@ -155,12 +155,12 @@ def closing_lines(
 
 def _headline(ends: Sequence[TrialEnd]) -> str:
     interrupted = [end for end in ends if end.status not in ("TERMINATED", "ERROR")]
-    saved = sum(end.checkpoint is not None for end in interrupted)
+    saved = sum(end.checkpoint is not None and not end.unsaved for end in interrupted)
     counts = {
         "done": sum(end.status == "TERMINATED" for end in ends),
         "failed": sum(end.status == "ERROR" for end in ends),
         "interrupted after a checkpoint": saved,
-        "interrupted before a checkpoint": len(interrupted) - saved,
+        "interrupted without a new checkpoint": len(interrupted) - saved,
     }
     if len(ends) == 1:
         return next(word for word, number in counts.items() if number)
@@ -186,7 +186,8 @@ def _trial_lines(end: TrialEnd, *, single: bool) -> list[str]:
     lines.append(_field("checkpoint", end.checkpoint or "none was written"))
     if end.unsaved:
         free = free_megabytes(Path(end.folder))
-        lines.append(_field("", f"a newer one could not be written ({free:.0f} MB free there)"))
+        full = f" ({free:.0f} MB free there)" if free < 1000 else ""
+        lines.append(_field("", f"a newer one could not be written{full}"))
     if single and progress.iteration:
         lines.append(_field("curves", str(Path(end.folder) / "progress.csv")))
     return lines

@@ -1,5 +1,6 @@
 """App: the results folder of an experiment, and what we write into it beside Tune's files."""
 
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -9,7 +10,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.errors import UserError
 
 DEFAULT_STORAGE = "~/ray_results"
+
+LOCK = ".lock"
+"""The file by which two processes do not train in one folder; its lock ends with the process."""
 
 PACKAGES = ("ray", "torch", "numpy", "gymnasium", "procgen", "procgen-mirror", "pydantic")
 
@@ -59,6 +64,37 @@ def check_writable(experiment: Experiment) -> None:
         reason = f"{error.strerror}: {place}" if error.strerror else str(error)
         problem = f"results cannot be written to {folder} ({reason}); use --storage-path."
         raise UserError(experiment.source.message(("storage_path",), problem)) from None
+
+
+@contextmanager
+def locked(experiment: Experiment) -> Iterator[None]:
+    """Context in which no other process trains in the experiment's folder.
+
+    Raises:
+        UserError: If one does already.
+    """
+    folder = experiment_folder(experiment)
+    if is_remote(folder):
+        yield
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with open(Path(folder) / LOCK, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            problem = (
+                f"another process ({file.read().strip() or 'unknown'}) trains in {folder}; wait "
+                "for its end, or use --experiment-name for a run of its own."
+            )
+            raise UserError(experiment.source.message((), problem)) from None
+        except OSError:  # a file system without locks
+            yield
+            return
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        yield
 
 
 def write_description(

@@ -14,10 +14,16 @@ from rllib_ppg.app import cluster
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.run_folder import check_writable, experiment_folder, write_description
+from rllib_ppg.app.interrupt import Terminated, sigterm_as_exception
+from rllib_ppg.app.run_folder import (
+    check_writable,
+    experiment_folder,
+    locked,
+    write_description,
+)
 from rllib_ppg.errors import UserError
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 
 def run_train(flags: TrainFlags, command: Sequence[str]) -> int:
@@ -34,10 +40,13 @@ def run_train(flags: TrainFlags, command: Sequence[str]) -> int:
         UserError: If anything that was given is wrong; nothing has been started then.
     """
     try:
-        return _run_train(flags, command)
-    except KeyboardInterrupt:  # outside of a run, which looks after Ctrl-C itself
-        print("\nInterrupted before anything was trained.", file=sys.stderr)
-        return INTERRUPTED
+        with sigterm_as_exception():
+            return _run_train(flags, command)
+    except KeyboardInterrupt as error:  # outside of a run, which looks after signals itself
+        terminated = isinstance(error, Terminated)
+        word = "Terminated" if terminated else "Interrupted"
+        print(f"\n{word} while nothing was being trained.", file=sys.stderr)
+        return TERMINATED if terminated else INTERRUPTED
 
 
 def _run_train(flags: TrainFlags, command: Sequence[str]) -> int:
@@ -149,12 +158,17 @@ def _train(
 
 
 def _run(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -> int:
+    for line in plan.notes:
+        print(line)
+    with locked(plan.experiment):
+        return _fit(plan, flags, command, alone=alone)
+
+
+def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -> int:
     from rllib_ppg.app import launch, report
     from rllib_ppg.app.view import make_view
 
     experiment = plan.experiment
-    for line in plan.notes:
-        print(line)
     if flags.resume:
         tuner = launch.restored_tuner(experiment, plan.space, finished_too=plan.stop_changed)
     else:

@@ -5,9 +5,20 @@ All faults of a test hit one run, one after the other, since most of the time is
 
 import os
 import signal
+import subprocess
+import time
 
 import pytest
-from fault_runs import ITERATIONS, Runs, differences, state_of, trial_process, wait_until
+from fault_runs import (
+    ITERATIONS,
+    Runs,
+    differences,
+    kill,
+    left_over,
+    state_of,
+    trial_process,
+    wait_until,
+)
 
 from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
 
@@ -16,9 +27,12 @@ def wait_for_rows(runs: Runs, count: int) -> None:
     wait_until(lambda: len(runs.rows()) >= count, f"{count} results", runs.processes[-1])
 
 
-def interrupt(runs: Runs, number: signal.Signals) -> int:
-    runs.processes[-1].send_signal(number)
-    return runs.processes[-1].wait(120)
+def interrupt(
+    runs: Runs, number: signal.Signals, process: subprocess.Popen[bytes] | None = None
+) -> int:
+    process = process or runs.processes[-1]
+    process.send_signal(number)
+    return process.wait(120)
 
 
 @pytest.mark.slow
@@ -70,3 +84,58 @@ def test_without_a_whole_checkpoint_a_run_begins_again(make_runs, undisturbed):
         for r in (runs, undisturbed)
     )
     assert differences(stats, expected) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_signal_to_the_whole_process_group_ends_it_and_it_can_be_resumed(make_runs, undisturbed):
+    runs = make_runs(ITERATIONS)
+    process = runs.start()
+    wait_for_rows(runs, 8)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(60) == 143, runs.output
+    wait_until(lambda: not left_over(runs.token), "the end of Ray")
+    assert runs.run("--resume") == 0, runs.output
+    final, expected = newest_whole(runs.trial).path, undisturbed.checkpoints()[-1]
+    assert differences(state_of(final), state_of(expected)) == []
+
+
+@pytest.mark.slow
+def test_a_signal_before_the_training_ends_it_with_its_exit_code(make_runs):
+    runs = make_runs(ITERATIONS)
+    for delay in (1.0, 4.0, 6.0):
+        process = runs.start()
+        time.sleep(delay)
+        process.terminate()
+        assert process.wait(60) == (-signal.SIGTERM if delay == 1.0 else 143), runs.output
+        wait_until(lambda: not left_over(runs.token), "the end of Ray")
+    assert "Traceback" not in runs.output
+
+
+@pytest.mark.slow
+def test_two_processes_do_not_train_in_one_folder(make_runs):
+    runs = make_runs(10**6)
+    process = runs.start()
+    wait_for_rows(runs, 3)
+    assert runs.run("--resume") == 2, runs.output
+    assert f"another process (process {process.pid} on " in runs.output
+    assert interrupt(runs, signal.SIGINT, process) == 130
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_lost_notes_of_ray_are_mended_or_said(make_runs, undisturbed):
+    runs = make_runs(ITERATIONS)
+    process = runs.start()
+    wait_for_rows(runs, 20)
+    kill(process)
+    wait_until(lambda: not left_over(runs.token), "the end of Ray")
+    for path in runs.trial.parent.glob("experiment_state-*.json"):
+        path.write_bytes(path.read_bytes()[:100])
+    assert runs.run("--resume") == 0, runs.output
+    final, expected = newest_whole(runs.trial).path, undisturbed.checkpoints()[-1]
+    assert differences(state_of(final), state_of(expected)) == []
+    for path in [*runs.trial.parent.glob("*experiment_state-*")]:
+        path.unlink()
+    assert runs.run("--resume") == 2
+    assert f"--restore {final}" in runs.output
