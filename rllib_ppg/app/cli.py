@@ -76,6 +76,7 @@ def train(
     checkpoint_at_end: flags.CheckpointAtEnd = None,
     keep_checkpoints_num: flags.KeepCheckpoints = None,
     checkpoint_score_attr: flags.CheckpointScore = None,
+    video_every: flags.VideoEvery = None,
     restore: flags.Restore = None,
     resume: flags.Resume = False,
     max_failures: flags.MaxFailures = None,

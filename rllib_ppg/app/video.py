@@ -5,7 +5,7 @@ Ray and torch are imported only when the checkpoint is read, so that a mistake i
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from rllib_ppg.errors import UserError
 
 if TYPE_CHECKING:
     from rllib_ppg.algorithm.policy import PPGTorchPolicy
+    from rllib_ppg.app.experiment import Experiment
     from rllib_ppg.app.video_record import Recording
 
 MAX_CELLS = 64
@@ -96,6 +97,23 @@ def check_flags(flags: VideoFlags) -> Wanted:
         raise UserError("--games: give at least one game, with commas between several.")
     import_encoder()
     return Wanted(path, games, _grid(flags.grid), overlays)
+
+
+def check_video_every(every: int, experiments: Sequence["Experiment"]) -> None:
+    """Check `--video-every` of `rllib train` before anything is started.
+
+    Raises:
+        UserError: It is no positive number, PyAV is missing, or an algorithm is not PPG.
+    """
+    if every < 1:
+        raise UserError(f"--video-every {every}: give a number of training iterations, at least 1.")
+    for experiment in experiments:
+        if experiment.keys.run != "PPG":
+            raise UserError(
+                f"--video-every records policies of PPG, not of {experiment.keys.run} "
+                f"({experiment.name}); leave it out."
+            )
+    import_encoder()
 
 
 def _check_number(name: str, value: int | None, low: int, high: int) -> None:

@@ -3,6 +3,7 @@
 Colours are of Okabe and Ito's palette, which colour-blind people can tell apart.
 """
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -61,7 +62,11 @@ class Drawing:
         self._overlays = set(overlays)
         self._names = action_names if "actions" in self._overlays else ()
         self._width, self._height = size, max(1, round(size * picture[0] / picture[1]))
-        self._check_size(size)
+        smallest = smallest_size(picture, self._overlays, self._names)
+        if size < smallest:
+            raise UserError(
+                f"--size {size} is too small for what is to be shown; give at least {smallest}."
+            )
         self._font = _font(size // 26)
         self._line = _line_height(self._font) + GAP
         first, second = "name" in self._overlays, bool({"return", "value"} & self._overlays)
@@ -89,16 +94,6 @@ class Drawing:
     @property
     def _cell_width(self) -> int:
         return self._width + self._panel
-
-    def _check_size(self, size: int) -> None:
-        smallest = MIN_SIZE_WITH_TEXT if self._overlays else MIN_SIZE
-        if self._names:
-            needed = len(self._names) * (SMALLEST_FONT + 3)
-            smallest = max(smallest, -(-size * needed // self._height))
-        if size < smallest:
-            raise UserError(
-                f"--size {size} is too small for what is to be shown; give at least {smallest}."
-            )
 
     def frame(self, shots: Sequence[Shot]) -> np.ndarray:
         """Draw what the cells show, row by row.
@@ -134,7 +129,7 @@ class Drawing:
     def _draw_text(self, draw: ImageDraw.ImageDraw, shot: Shot, left: int, top: int) -> None:
         if "name" in self._overlays:
             count = f"episode {shot.episode}/{shot.episodes}" if shot.episodes > 1 else ""
-            self._draw_line(draw, shot.name, count, left, top)
+            self._draw_line(draw, shot.name, "over" if shot.over else count, left, top)
             top += self._line
         total = f"return {_number(shot.total)}" if "return" in self._overlays else ""
         value = ""
@@ -172,6 +167,17 @@ class Drawing:
             length = round(float(prob) * (end - start))
             if length:
                 draw.rectangle((start, upper + 2, start + length, lower - 2), colour)
+
+
+def smallest_size(
+    picture: tuple[int, int], overlays: Collection[str], action_names: Sequence[str] = ()
+) -> int:
+    """The smallest `size` that a `Drawing` of these arguments takes."""
+    smallest = MIN_SIZE_WITH_TEXT if overlays else MIN_SIZE
+    if "actions" not in overlays:
+        return smallest
+    needed = len(action_names) * (SMALLEST_FONT + 3)
+    return max(smallest, math.ceil(needed * picture[1] / picture[0]))
 
 
 def fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

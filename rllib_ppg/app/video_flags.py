@@ -39,7 +39,7 @@ _OVERLAY = (
     "with commas between them, or all. Default: the name, if there are several games."
 )
 _FPS = "Frames a second. Default: the environment's own, 15 for Procgen."
-_SIZE = "Width of a cell's picture in pixels. Default: what fits a screen, at most 512."
+_SIZE = "Width of a cell's picture in pixels. Default: at most 512, and what fits a screen."
 _OUT = "Video to write: .mp4 (H.264) or .gif."
 
 Text = str | None

@@ -11,14 +11,16 @@ import numpy as np
 from rllib_ppg.algorithm.actions import start
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.app.evaluate import shares
-from rllib_ppg.app.video_draw import PROCGEN_ACTIONS, Drawing
+from rllib_ppg.app.video_draw import PROCGEN_ACTIONS, Drawing, smallest_size
 from rllib_ppg.app.video_encode import MAX_FPS, VideoFile
 from rllib_ppg.app.video_envs import check_fits, default_fps, make_cells
 from rllib_ppg.app.video_play import Cell, Player, Shot, play
 
-MAX_PICTURE = 512
-MAX_WIDTH = {".mp4": 1536, ".gif": 768}
-"""Pixels that the pictures of a row take together unless a size is given; GIFs grow fast."""
+DEFAULT_SIZE = {".mp4": (512, 1536), ".gif": (320, 640)}
+"""Pixels that a picture, and all pictures of a row, take at most unless a size is given.
+
+A second of a GIF takes some twenty times the bytes of an MP4's.
+"""
 
 PAUSE_S, END_S = 0.5, 1.0
 """Seconds that an ended episode stays before the cell's next one, and the last frame."""
@@ -114,10 +116,12 @@ def _progress_line(frames: int, shots: Sequence[Shot]) -> str:
 
 def make_drawing(policy: PPGTorchPolicy, plan: Recording, picture: tuple[int, ...]) -> Drawing:
     """The drawing of a recording whose environments make pictures of this height and width."""
-    room = MAX_WIDTH[plan.path.suffix.lower()] // plan.grid[1]
-    size = plan.size or min(MAX_PICTURE, room)
+    shape = (picture[0], picture[1])
     names = action_names(policy.config["env"], policy.action_space)
-    return Drawing(plan.grid, (picture[0], picture[1]), size, plan.overlays, names)
+    largest, row = DEFAULT_SIZE[plan.path.suffix.lower()]
+    fitting = min(largest, row // plan.grid[1])
+    size = plan.size or max(fitting, smallest_size(shape, plan.overlays, names))
+    return Drawing(plan.grid, shape, size, plan.overlays, names)
 
 
 def action_names(env: Any, space: Any) -> Sequence[str]:
