@@ -11,8 +11,6 @@ from pyarrow.fs import LocalFileSystem, copy_files
 
 from rllib_ppg._ray_compat import RLlibCallback
 from rllib_ppg.algorithm.checkpoint import random_states, set_random_states
-from rllib_ppg.app.video_envs import game_options
-from rllib_ppg.app.video_record import Recording, record
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +91,10 @@ def record_training(algorithm: Any, name: str) -> None:
 
 
 def _record(algorithm: Any, folder: Path, name: str) -> None:
+    # Not above: a checkpoint names the callbacks, and is read also where no video can be made.
+    from rllib_ppg.app.video_envs import game_options
+    from rllib_ppg.app.video_record import Recording, record
+
     folder.mkdir(parents=True, exist_ok=True)
     policy = algorithm.get_policy()
     config = policy.config

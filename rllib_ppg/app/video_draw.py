@@ -153,7 +153,7 @@ class Drawing:
 
     def _draw_bars(self, draw: ImageDraw.ImageDraw, shot: Shot, left: int, top: int) -> None:
         assert shot.probs is not None
-        start, end = left + self._label_width, left + self._panel - GAP
+        start, width = left + self._label_width, self._panel - self._label_width - GAP
         for index, (name, prob) in enumerate(zip(self._names, shot.probs, strict=True)):
             upper = top + self._height * index // len(self._names)
             lower = top + self._height * (index + 1) // len(self._names)
@@ -163,10 +163,11 @@ class Drawing:
             draw.text(
                 (start - GAP, middle), name, colour if chosen else TEXT, self._bar_font, anchor="rm"
             )
-            draw.rectangle((start, upper + 2, end, lower - 2), BAR_GROUND)
-            length = round(float(prob) * (end - start))
+            # Both ends of a rectangle are drawn.
+            draw.rectangle((start, upper + 2, start + width - 1, lower - 2), BAR_GROUND)
+            length = round(float(prob) * width)
             if length:
-                draw.rectangle((start, upper + 2, start + length, lower - 2), colour)
+                draw.rectangle((start, upper + 2, start + length - 1, lower - 2), colour)
 
 
 def smallest_size(

@@ -52,10 +52,10 @@ class Decision(NamedTuple):
 
 
 class Player:
-    """Acts for cells with a policy, which is left as it is.
+    """Acts for cells with a policy.
 
     Args:
-        policy: The policy.
+        policy: The policy, its network in evaluation mode.
         temperature: Of the actions' distribution p, p^(1/temperature) is sampled; 0 takes the most
             likely action.
         with_values: Estimate values too. It changes no action.
@@ -84,15 +84,10 @@ class Player:
             obs: Observations (N, ...).
             generators: N sources of chance, one a row.
         """
-        training = self._network.training
-        self._network.eval()
-        try:
-            frames = torch.from_numpy(obs).to(self._device)
-            logits, values = self._network.policy(frames)
-            if self._with_values and values is None:
-                values = self._network.value(frames)
-        finally:
-            self._network.train(training)
+        frames = torch.from_numpy(obs).to(self._device)
+        logits, values = self._network.policy(frames)
+        if self._with_values and values is None:
+            values = self._network.value(frames)
         inputs = tempered(self._spec, logits.float().cpu(), self._temperature)
         kept = values.float().cpu() if self._with_values and values is not None else None
         return [
@@ -230,9 +225,3 @@ def play(
         if all(cell.over for cell in cells):
             break
     yield [cell.shot() for cell in cells]
-
-
-def close(cells: Sequence[Cell]) -> None:
-    """Close the environments."""
-    for cell in cells:
-        cell.env.close()

@@ -74,6 +74,8 @@ def record(
     env = policy.config["env"]
     quotas = shares(plan.episodes, plan.grid[0] * plan.grid[1])
     cells = make_cells(env, plan.games, quotas, plan.seed)
+    training = policy.network.training
+    policy.network.eval()
     try:
         check_fits(policy, cells[0].env)
         fps = plan.fps or min(default_fps(env, cells[0].env), MAX_FPS[plan.path.suffix.lower()])
@@ -84,6 +86,7 @@ def record(
             _write(video, drawing, _shots(policy, plan, cells), show, fps)
         return _summary(plan, cells, video.frames, fps, drawing.shape)
     finally:
+        policy.network.train(training)
         for cell in cells:
             cell.env.close()
 
