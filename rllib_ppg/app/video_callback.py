@@ -83,11 +83,9 @@ def record_training(algorithm: Any, name: str) -> None:
     else:
         with tempfile.TemporaryDirectory() as folder:
             _record(algorithm, Path(folder), name)
-            copy_files(
-                folder,
-                f"{storage.trial_fs_path}/{FOLDER}",
-                destination_filesystem=storage.storage_filesystem,
-            )
+            target = f"{storage.trial_fs_path}/{FOLDER}"
+            storage.storage_filesystem.create_dir(target)
+            copy_files(folder, target, destination_filesystem=storage.storage_filesystem)
 
 
 def _record(algorithm: Any, folder: Path, name: str) -> None:
