@@ -136,7 +136,14 @@ def test_a_wrong_flag_is_refused_before_anything_starts(capsys, tmp_path, words,
 @pytest.mark.slow
 def test_rllib_train_puts_videos_into_the_trials_folder(capsys, tmp_path):
     words = ["--run", "PPG", "--env", "procgen", "--set", "env_config.env_name=starpilot"]
-    words += [*SET_SMALL, "--stop", '{"training_iteration": 2}', "--no-progress"]
+    words += [
+        *SET_SMALL,
+        "--set",
+        "model.custom_model_config.widths=[4]",
+        "--stop",
+        '{"training_iteration": 2}',
+        "--no-progress",
+    ]
     run = command(
         capsys, "train", *words, "--video-every", "2", "-n", "x", "--storage-path", str(tmp_path)
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 
 from rllib_ppg.app.video_encode import VideoFile, import_encoder
@@ -87,6 +88,17 @@ def test_the_file_appears_only_when_it_is_whole(tmp_path: Path):
         video.add(frames(1)[0])
         assert not path.exists()
     assert path.exists()
+
+
+def test_frames_are_not_kept(tmp_path: Path):
+    process = psutil.Process()
+    with VideoFile(tmp_path / "v.mp4", 30) as video:
+        for index in range(300):
+            video.add(np.full((512, 512, 3), index % 200, np.uint8))
+            if index == 100:  # the encoder looks some tens of frames ahead
+                before = process.memory_info().rss
+        grown = process.memory_info().rss - before
+    assert grown < 40 * 2**20  # 200 frames are 150 MiB
 
 
 def test_a_link_stays_a_link(tmp_path: Path):
