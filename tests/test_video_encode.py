@@ -118,7 +118,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, kind: str):
     video = VideoFile(path, 10)
     video._temporary.symlink_to("/dev/full")
     with pytest.raises(UserError, match="No space left"), video:
-        for frame in frames(200):
+        for frame in frames(60):
             video.add(np.random.default_rng(0).integers(0, 255, frame.shape, np.uint8))
     assert list(tmp_path.iterdir()) == []
 
