@@ -7,7 +7,7 @@ from app_helpers import SMALL
 from procgen_play import SHORT
 
 from rllib_ppg import PPGConfig
-from rllib_ppg.app.video_envs import level_range, make_env
+from rllib_ppg.app.video_envs import check_fits, level_range, make_env
 from rllib_ppg.app.video_play import (
     Cell,
     Decision,
@@ -185,3 +185,15 @@ def test_unseen_levels_begin_after_the_trainings():
 def test_without_unseen_levels_it_says_so(num: int, start: int):
     with pytest.raises(UserError, match="--levels test"):
         level_range(num, start, "test")
+
+
+def test_an_environment_other_than_the_trainings_is_refused(policy):
+    games = make_env("procgen", {**SHORT, "frame_stack": 2}, 0, render=False)
+    with pytest.raises(UserError, match="was trained for the observations"):
+        check_fits(policy, games)
+    games.close()
+    cart = make_env("CartPole-v1", {}, 0, render=False)
+    cart.observation_space = policy.observation_space
+    with pytest.raises(UserError, match="was trained for the actions"):
+        check_fits(policy, cart)
+    cart.close()

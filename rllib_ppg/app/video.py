@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_ppg.app.export import find_checkpoint
-from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.app.plot_figure import check_out
 from rllib_ppg.app.video_encode import MAX_FPS, SUFFIXES, import_encoder
 from rllib_ppg.app.video_flags import LEVELS, OVERLAYS, VideoFlags
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from rllib_ppg.algorithm.policy import PPGTorchPolicy

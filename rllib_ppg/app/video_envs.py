@@ -10,12 +10,12 @@ from rllib_ppg.algorithm.model import observation_layout
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import env_name
 from rllib_ppg.app.environments import make_array_env
-from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.app.video_play import Cell
 from rllib_ppg.envs.arrays import ArrayEnv
 from rllib_ppg.envs.procgen import ProcgenVectorEnv, derive_rand_seed, game_names, parse_options
 from rllib_ppg.envs.procgen_options import MAX_INT32
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 PROCGEN_FPS, OTHER_FPS = 15, 30
 
