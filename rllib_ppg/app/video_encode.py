@@ -120,9 +120,11 @@ class VideoFile:
         if self._gif:
             self._graph = self._palette_graph(height, width)
         else:
-            # Another number of threads makes another file.
+            # Another number of threads makes another file; and x264's fastest routines read memory
+            # beside the picture, so that the same frames may give files that differ in some bits.
             stream.codec_context.thread_count = 2
-            stream.options = {"crf": _CRF, "preset": "medium"}
+            same = "cpu-independent=1"
+            stream.options = {"crf": _CRF, "preset": "medium", "x264-params": same}
         self._stream = stream
 
     def _palette_graph(self, height: int, width: int) -> "Graph":
