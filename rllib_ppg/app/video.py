@@ -164,16 +164,11 @@ def make_recording(policy: "PPGTorchPolicy", flags: VideoFlags, wanted: Wanted) 
             f"--episodes {episodes}: {cells} cells need at least one each; give {cells} or more, "
             "or a smaller --grid."
         )
-    named = ["name"] if len(games) > 1 else []
-    overlays = wanted.overlays if wanted.overlays is not None else named
-    kind = policy.action_spec.kind
-    if "actions" in overlays and kind == "gaussian":
-        if flags.overlay != "all":
-            raise UserError(
-                "--overlay actions shows probabilities of discrete actions, and this policy's are "
-                "continuous; leave it out."
-            )
-        overlays = [word for word in overlays if word != "actions"]
+    overlays = wanted.overlays
+    if overlays is None:
+        overlays = ["name"] if len(games) > 1 else []
+    if "actions" in overlays and policy.action_spec.kind == "gaussian":
+        overlays = _without_actions(overlays, flags)
     temperature = flags.temperature
     if temperature is None:
         temperature = 1.0 if config["explore"] else 0.0
@@ -182,6 +177,16 @@ def make_recording(policy: "PPGTorchPolicy", flags: VideoFlags, wanted: Wanted) 
         temperature=temperature, overlays=overlays, fps=flags.fps, size=flags.size,
         max_steps=flags.max_steps,
     )  # fmt: skip
+
+
+def _without_actions(overlays: list[str], flags: VideoFlags) -> list[str]:
+    """What `all` means where actions are continuous and have no probabilities."""
+    if flags.overlay != "all":
+        raise UserError(
+            "--overlay actions shows probabilities of discrete actions, and this policy's are "
+            "continuous; leave it out."
+        )
+    return [word for word in overlays if word != "actions"]
 
 
 def _square(count: int) -> tuple[int, int]:
