@@ -47,11 +47,17 @@ INSTALL_REQUIRES = [
     "matplotlib>=3.8,<4",
 ]
 
+# PyAV brings its own ffmpeg. Pillow writes text of any size from 10.1 on.
+VIDEO = ["av>=14,<19", "pillow>=10.1,<14"]
+
 EXTRAS_REQUIRE = {
     # `ray job submit` and the dashboard.
     "cluster": ["ray[default]>=2.60,<2.61"],
+    # `rllib video` and `rllib train --video-every`.
+    "video": VIDEO,
     # Tests and checks; ruff's formatting changes between minor releases.
     "dev": [
+        *VIDEO,
         "hypothesis>=6.100,<7",
         "mypy>=2.0,<3",
         "pytest>=8.3,<10",

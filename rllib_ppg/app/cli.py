@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from rllib_ppg._version import __version__
-from rllib_ppg.app import flags, plot_flags
+from rllib_ppg.app import flags, plot_flags, video_flags
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import nearest
 
@@ -76,6 +76,7 @@ def train(
     checkpoint_at_end: flags.CheckpointAtEnd = None,
     keep_checkpoints_num: flags.KeepCheckpoints = None,
     checkpoint_score_attr: flags.CheckpointScore = None,
+    video_every: flags.VideoEvery = None,
     restore: flags.Restore = None,
     resume: flags.Resume = False,
     max_failures: flags.MaxFailures = None,
@@ -179,6 +180,42 @@ def replay(
     from rllib_ppg.app.replay import run_replay
 
     return run_replay(folder)
+
+
+_VIDEO_EXAMPLES = """
+[bold]Examples[/bold]
+
+  rllib video ~/ray_results/ppg-procgen --out agent.mp4
+
+  rllib video CHECKPOINT --grid 2x3 --levels test --overlay name,return --out unseen.mp4
+
+  rllib video CHECKPOINT --overlay all --temperature 0 --out greedy.gif
+
+Reading a checkpoint runs what it holds: give only those from sources that you trust.
+"""
+
+
+@app.command(epilog=_VIDEO_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
+def video(
+    ctx: typer.Context,
+    checkpoint: video_flags.Checkpoint,
+    out: video_flags.Out,
+    episodes: video_flags.Episodes = None,
+    games: video_flags.Games = None,
+    levels: video_flags.Levels = "train",
+    seed: video_flags.Seed = 0,
+    temperature: video_flags.Temperature = None,
+    max_steps: video_flags.MaxSteps = video_flags.MAX_STEPS,
+    imports: video_flags.From = None,
+    grid: video_flags.Grid = None,
+    overlay: video_flags.Overlay = None,
+    fps: video_flags.Fps = None,
+    size: video_flags.Size = None,
+) -> int:
+    """Record episodes of a trained agent as a video, side by side if wanted."""
+    from rllib_ppg.app.video import run_video
+
+    return run_video(video_flags.VideoFlags(**ctx.params))
 
 
 def main(arguments: list[str] | None = None) -> int:

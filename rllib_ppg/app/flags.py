@@ -32,6 +32,10 @@ _SET = (
 _STOP = "When to stop, instead of the file's: '{\"timesteps_total\": 40000}'."
 _NAME = "Name of the results folder; the experiment's name in the file unless given."
 _STORAGE = "Where results folders go, also a cloud address. Default: ~/ray_results."
+_VIDEO_EVERY = (
+    "Record a short video of the current policy every N training iterations, in the trial's folder "
+    "videos. A resumed run keeps its own N."
+)
 _SCORE = "Keep those with the highest KEY of the results; min-KEY: the lowest."
 _RESTORE = (
     "Start a new run from a checkpoint folder. It is unpickled, which runs what it holds: give "
@@ -100,6 +104,7 @@ KeepCheckpoints = Annotated[
     Count, _flag(_KEEP, "--keep-checkpoints-num", "N", "How many checkpoints to keep.")
 ]
 CheckpointScore = Annotated[Text, _flag(_KEEP, "--checkpoint-score-attr", "KEY", _SCORE)]
+VideoEvery = Annotated[Count, _flag(_KEEP, "--video-every", "N", _VIDEO_EVERY)]
 
 Restore = Annotated[Text, _flag(_GO_ON, "--restore", "CHECKPOINT", _RESTORE)]
 Resume = Annotated[bool, _flag(_GO_ON, "--resume/--no-resume", None, _RESUME)]
@@ -144,6 +149,7 @@ class TrainFlags:
     checkpoint_at_end: bool | None = None
     keep_checkpoints_num: Count = None
     checkpoint_score_attr: Text = None
+    video_every: Count = None
     restore: Text = None
     resume: bool = False
     max_failures: Count = None

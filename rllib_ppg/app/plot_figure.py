@@ -160,16 +160,16 @@ def plain_numbers(axes: "Axes") -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def check_out(out: str) -> Path:
+def check_out(out: str, suffixes: Sequence[str] = SUFFIXES) -> Path:
     """Return the file to write, once it is clear that it can be.
 
     Raises:
         UserError: If the ending is unknown or the folder cannot be written.
     """
     path = Path(out).expanduser().absolute()
-    if path.suffix.lower() not in SUFFIXES:
-        hint = did_you_mean(path.suffix, SUFFIXES) if path.suffix else ""
-        raise UserError(f"--out {out}: give a name that ends in {', '.join(SUFFIXES)}.{hint}")
+    if path.suffix.lower() not in suffixes:
+        hint = did_you_mean(path.suffix, suffixes) if path.suffix else ""
+        raise UserError(f"--out {out}: give a name that ends in {', '.join(suffixes)}.{hint}")
     if path.is_dir():
         raise UserError(f"--out {out} is a folder; give the name of a file.")
     if not path.parent.is_dir():

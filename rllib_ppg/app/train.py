@@ -21,6 +21,7 @@ from rllib_ppg.app.run_folder import (
     locked,
     write_description,
 )
+from rllib_ppg.app.video import check_video_every
 from rllib_ppg.errors import UserError
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -53,6 +54,8 @@ def _run_train(flags: TrainFlags, command: Sequence[str]) -> int:
     experiments = load_experiments(flags)
     settings = cluster.ray_settings(flags)
     check_flags(flags)
+    if flags.video_every is not None:
+        check_video_every(flags.video_every, experiments)
     for experiment in [] if flags.dry_run else experiments:
         check_writable(experiment)
     cluster.prepare_environment(settings)
@@ -172,10 +175,22 @@ def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -
     if flags.resume:
         tuner = launch.restored_tuner(experiment, plan.space, finished_too=plan.stop_changed)
     else:
-        tuner = launch.make_tuner(experiment, plan.space)
+        tuner = launch.make_tuner(experiment, _with_videos(plan, flags.video_every))
     write_description(experiment, plan.complete, command, resumed=flags.resume)
     outcome = launch.fit(tuner, experiment, make_view(plan.title, live=flags.progress))
     folder = experiment_folder(experiment)
     lines = report.closing_lines(experiment, folder, outcome.ends, command, at_once=outcome.at_once)
     print("\n".join(lines))
     return outcome.exit_code
+
+
+def _with_videos(plan: Any, every: int | None) -> dict[str, Any]:
+    """The configuration for Tune, with callbacks that record videos if they are wanted."""
+    if every is None:
+        return dict(plan.space)
+    from rllib_ppg.app.video_callback import video_callbacks
+
+    bases = {config.callbacks_class for config in plan.configs}
+    if len(bases) > 1:
+        raise UserError("--video-every does not go with a grid over callbacks; leave one out.")
+    return {**plan.space, "callbacks": video_callbacks(every, bases.pop())}

@@ -1,0 +1,167 @@
+"""App: the environments of a video's cells: which games and levels, with pictures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rllib_ppg.algorithm.model import observation_layout
+from rllib_ppg.algorithm.policy import PPGTorchPolicy
+from rllib_ppg.algorithm.policy_export import env_name
+from rllib_ppg.app.environments import make_array_env
+from rllib_ppg.app.video_play import Cell
+from rllib_ppg.envs.arrays import ArrayEnv
+from rllib_ppg.envs.procgen import ProcgenVectorEnv, derive_rand_seed, game_names, parse_options
+from rllib_ppg.envs.procgen_options import MAX_INT32
+from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
+
+PROCGEN_FPS, OTHER_FPS = 15, 30
+
+
+def level_range(num_levels: int, start_level: int, levels: str) -> dict[str, int]:
+    """Procgen's options for `train`, `test` or `all` levels of an agent.
+
+    Unseen levels are all that come after those of the training.
+
+    Args:
+        num_levels: Levels of the training; 0 are all that there are.
+        start_level: The first of them.
+        levels: Which.
+
+    Raises:
+        UserError: Unseen levels are asked for, and there are none.
+    """
+    if levels == "all":
+        return {"num_levels": 0, "start_level": 0}
+    if levels == "train":
+        return {"num_levels": num_levels, "start_level": start_level}
+    if not num_levels:
+        raise UserError(
+            "--levels test: the agent was trained on all levels (num_levels=0), so none is "
+            "unseen; leave it out."
+        )
+    start = start_level + num_levels
+    if start >= MAX_INT32:
+        raise UserError(f"--levels test: there is no level after {start - 1}, the training's last.")
+    return {"num_levels": MAX_INT32 - start, "start_level": start}
+
+
+def game_options(
+    env: Any, env_config: Mapping[str, Any], games: list[str], levels: str
+) -> list[tuple[str, dict[str, Any]]]:
+    """The names and configurations of the games of a video.
+
+    Args:
+        env: The environment of the checkpoint.
+        env_config: Its configuration.
+        games: Games of Procgen; none are the checkpoint's own.
+        levels: Levels of Procgen, `train`, `test` or `all`.
+
+    Raises:
+        UserError: A game is unknown, or the environment is not Procgen and has no games or levels.
+    """
+    if env != "procgen":
+        for flag, given in (("games", bool(games)), ("levels", levels != "train")):
+            if given:
+                raise UserError(
+                    f"--{flag} is for Procgen; the checkpoint's environment is {env_name(env)}. "
+                    "Leave it out."
+                )
+        return [(env_name(env), dict(env_config))]
+    for game in games:
+        if game not in game_names():
+            hint = did_you_mean(game, game_names())
+            raise UserError(
+                f"--games {game}: unknown game.{hint} Give any of {', '.join(game_names())}."
+            )
+    options = parse_options(env_config)
+    chosen = level_range(options.num_levels, options.start_level, levels)
+    made = []
+    for game in games or [options.env_name]:
+        changed = {**options.model_dump(), **chosen, "env_name": game}
+        parse_options(changed)
+        made.append((game, changed))
+    return made
+
+
+def make_env(
+    env: Any, env_config: Mapping[str, Any], seed: int, *, render: bool = True
+) -> ArrayEnv:
+    """Make one environment, behind the array interface, that makes pictures.
+
+    Raises:
+        UserError: It cannot be made, or makes none.
+    """
+    if env == "procgen":
+        return ProcgenVectorEnv(env_config, 1, rand_seed=seed, render=render)
+    options = {**env_config, "render_mode": "rgb_array"} if render else env_config
+    try:
+        made = make_array_env(env, options, 1, seed)
+    except UserError as error:
+        raise UserError(f"{error} (A video makes it with render_mode='rgb_array'.)") from None
+    if made.num_envs != 1:
+        raise UserError(
+            f"Environment {env_name(env)} made {made.num_envs} environments at once where a video "
+            "needs 1 (num_envs of the EnvContext)."
+        )
+    return made
+
+
+def check_fits(policy: PPGTorchPolicy, env: ArrayEnv) -> None:
+    """Refuse an environment other than the one that the policy was trained for.
+
+    Raises:
+        UserError: Its observations or actions differ.
+    """
+    trained = policy.observation_space
+    trained = getattr(trained, "original_space", trained)
+    pairs = (
+        ("observations", observation_layout(trained), observation_layout(env.observation_space)),
+        ("actions", policy.action_space, env.action_space),
+    )
+    for what, expected, found in pairs:
+        if expected != found:
+            raise UserError(
+                f"The policy was trained for the {what} {expected}, but the environment has "
+                f"{found}."
+            )
+
+
+def make_cells(
+    env: Any, games: list[tuple[str, dict[str, Any]]], quotas: np.ndarray, seed: int
+) -> list[Cell]:
+    """Make the cells; each has its own levels and its own chance, both by seed and place.
+
+    Args:
+        env: The environment.
+        games: Names and configurations, as `game_options` gives them; neighbouring cells get the
+            same one.
+        quotas: Episodes of each cell (N,), N at least the number of games.
+        seed: The same seed makes the same episodes begin.
+
+    Raises:
+        UserError: An environment cannot be made.
+    """
+    cells: list[Cell] = []
+    try:
+        for index, quota in enumerate(quotas):
+            name, options = games[index * len(games) // len(quotas)]
+            own = derive_rand_seed(seed, index)
+            generator = torch.Generator().manual_seed(own)
+            cells.append(Cell(make_env(env, options, own), name, int(quota), generator))
+    except BaseException:
+        for cell in cells:
+            cell.env.close()
+        raise
+    return cells
+
+
+def default_fps(env: Any, made: ArrayEnv) -> int:
+    """Frames a second at which an environment is meant to be seen."""
+    if env == "procgen":
+        return PROCGEN_FPS
+    first = next(iter(getattr(made, "envs", [])), made)
+    given = (getattr(first, "metadata", None) or {}).get("render_fps")
+    return max(1, round(given)) if isinstance(given, int | float) else OTHER_FPS
