@@ -110,6 +110,18 @@ def test_environments_that_cannot_save_their_state_are_reset_and_that_is_said(ra
     assert resumed.train()["notices"] == []
 
 
+def test_environments_that_begin_anew_do_not_begin_as_the_run_did(ray_local, tmp_path):
+    algorithm = make_config("CartPole-v1").build_algo()
+    first = algorithm._sampler.collect()[0].batch["obs"].copy()
+    trained(algorithm, 1)
+    algorithm.save(str(tmp_path))
+    again, twice = (
+        Algorithm.from_checkpoint(str(tmp_path))._sampler.collect()[0].batch["obs"].copy()
+        for _ in range(2)
+    )
+    assert np.array_equal(again, twice) and not np.array_equal(again[0], first[0])
+
+
 def test_size_and_time_of_the_newest_checkpoint_are_reported(ray_local, tmp_path):
     algorithm = make_config().build_algo()
     algorithm.train()

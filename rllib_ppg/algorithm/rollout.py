@@ -146,6 +146,7 @@ class PPGRolloutWorker(RolloutWorker):
             return True
         self._generator.set_state(torch.from_numpy(np.array(state["generator"])))
         if state["env"] is None:
+            self._reseed()
             return False
         tracker = self._reset(self.policy_map[DEFAULT_POLICY_ID])
         self.array_env.set_state(state["env"])
@@ -153,6 +154,13 @@ class PPGRolloutWorker(RolloutWorker):
         tracker.set_state(state["episodes"])
         self._tracker = tracker
         return True
+
+    def _reseed(self) -> None:
+        """Seed the environments by the generator's state: not as at the run's beginning again."""
+        if self.config.seed is not None and isinstance(self.array_env, GymnasiumArrayEnv):
+            fork = torch.Generator()
+            fork.set_state(self._generator.get_state())
+            self.array_env.reseed(int(torch.randint(2**62, (), generator=fork)))
 
     def deliver(self, episodes: list[RolloutMetrics]) -> None:
         """Take episodes of other workers, which the next `get_metrics` reports."""

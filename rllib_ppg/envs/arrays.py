@@ -150,6 +150,11 @@ class GymnasiumArrayEnv:
             self._obs[index], self._infos[index] = env.reset(seed=seed)
         return self._obs
 
+    def reseed(self, seed: int) -> None:
+        """Let the next `reset` seed every environment, with numbers that come from `seed`."""
+        seeds = np.random.SeedSequence(seed).generate_state(self.num_envs)
+        self._seeds = [int(number) >> 1 for number in seeds]  # below 2^31, as some want it
+
     def observe(self) -> np.ndarray:
         """Return the current observations (N, ...) without stepping."""
         return self._obs
