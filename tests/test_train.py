@@ -106,7 +106,7 @@ def test_a_run_trains_to_its_budget_and_says_where_everything_is(
     )
     assert longer.code == 0, longer
     # The checkpoint stood before the second auxiliary phase, with which the run goes on.
-    assert iterations(results)[0] == 7 and steps(results)[:2] == [512, 640]
+    assert iterations(results)[0] == 7 and steps(results)[:3] == [512, 512, 640]
 
 
 @pytest.mark.slow
