@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_ppg.app.flags import TrainFlags
+from rllib_ppg.app.interrupt import Terminated
 from rllib_ppg.errors import UserError
 
 Resources = Mapping[str, float]
@@ -148,6 +149,8 @@ def session(settings: RaySettings) -> Iterator[None]:
         else:
             quiet.pop("include_dashboard")
             ray.init(address=settings.address, **quiet)
+    except SystemExit as error:  # Ray's own answer to SIGTERM
+        raise Terminated from error
     except Exception as error:  # Ray raises plain ones where a process of its own does not come up
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         if settings.address is None:
