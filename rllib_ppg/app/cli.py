@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from rllib_ppg._version import __version__
-from rllib_ppg.app import flags, plot_flags, video_flags
+from rllib_ppg.app import evaluate_flags, flags, plot_flags, video_flags
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import nearest
 
@@ -116,6 +116,46 @@ def export(
     from rllib_ppg.app.export import run_export
 
     return run_export(checkpoint, out, file_format, force=force)
+
+
+_EVALUATE_EXAMPLES = """
+[bold]Examples[/bold]
+
+  rllib evaluate ~/ray_results/ppg-procgen --levels test --out test.json
+
+  rllib evaluate results/ppg/PPG_procgen_.../checkpoint_000010 --episodes 1000 --temperature 0
+
+  rllib evaluate results/ppg --games all --policy random
+
+docs/evaluation.md says what the numbers mean. Reading a checkpoint runs what it holds: evaluate
+only those from sources that you trust.
+"""
+
+
+@app.command(epilog=_EVALUATE_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
+def evaluate(
+    ctx: typer.Context,
+    checkpoint: evaluate_flags.Checkpoint,
+    episodes: evaluate_flags.Episodes = 200,
+    num_envs: evaluate_flags.NumEnvs = None,
+    levels: evaluate_flags.Levels = None,
+    games: evaluate_flags.Games = None,
+    seed: evaluate_flags.Seed = 0,
+    config: evaluate_flags.Config = None,
+    settings: evaluate_flags.Set = None,
+    imports: evaluate_flags.From = None,
+    policy: evaluate_flags.Policy = "agent",
+    temperature: evaluate_flags.Temperature = None,
+    num_env_runners: evaluate_flags.NumEnvRunners = "auto",
+    ray_address: evaluate_flags.RayAddress = None,
+    normalize: evaluate_flags.Normalize = None,
+    out: evaluate_flags.Out = None,
+) -> int:
+    """Play new episodes with a trained agent: returns, scores, every episode on request."""
+    from rllib_ppg.app.evaluate_command import run_evaluate
+
+    lists = {name: ctx.params[name] or [] for name in ("settings", "imports")}
+    return run_evaluate(evaluate_flags.EvaluateFlags(**{**ctx.params, **lists}))
 
 
 _PLOT_EXAMPLES = """

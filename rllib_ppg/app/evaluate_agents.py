@@ -1,0 +1,129 @@
+"""App: who plays in an evaluation: a trained policy at a temperature, or uniformly random actions.
+
+An agent travels to workers, so it holds the network on the CPU and nothing of RLlib.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from rllib_ppg.algorithm.policy import PPGTorchPolicy
+from rllib_ppg.algorithm.rollout import to_env_actions
+from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.errors import UserError
+
+LOWEST_TEMPERATURE = 1e-3
+"""Below this, logits divided by the temperature leave float32's precision; 0 is greedy."""
+
+Act = Callable[[np.ndarray], np.ndarray]
+
+
+class Agent(Protocol):
+    """Somebody who plays."""
+
+    def begin(self, space: gym.Space[Any], seed: int) -> Act:
+        """Return what gives actions (N, ...) for observations (N, ...).
+
+        Args:
+            space: One environment's action space.
+            seed: Seed of the actions.
+        """
+
+
+@dataclass(frozen=True)
+class TrainedAgent:
+    """A policy's network.
+
+    Attributes:
+        network: On the CPU, in evaluation mode.
+        spec: Its actions.
+        mapping: How the policy's actions become the environment's: `normalize_actions` and
+            `clip_actions`.
+        temperature: What divides the logits; 0 takes the most probable action.
+    """
+
+    network: PhasicNetwork
+    spec: ActionSpec
+    mapping: Mapping[str, Any]
+    temperature: float
+
+    def begin(self, space: gym.Space[Any], seed: int) -> Act:
+        """Return what gives the network's actions."""
+        generator = torch.Generator().manual_seed(seed)
+        config = SimpleNamespace(**self.mapping)
+
+        def act(obs: np.ndarray) -> np.ndarray:
+            # The rollout worker's own mapping, so that both play alike.
+            return to_env_actions(self._choose(obs, generator), space, config)
+
+        return act
+
+    @torch.inference_mode()
+    def _choose(self, obs: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        logits, _ = self.network.policy(torch.from_numpy(np.ascontiguousarray(obs)))
+        if not self.temperature:
+            return np.asarray(self.spec.distribution(logits).mode())
+        if self.temperature != 1.0:
+            logits = logits.float() / self.temperature
+        return np.asarray(self.spec.distribution(logits).sample(generator))
+
+
+@dataclass(frozen=True)
+class RandomAgent:
+    """Uniformly random actions."""
+
+    def begin(self, space: gym.Space[Any], seed: int) -> Act:
+        """Return what gives random actions."""
+        if isinstance(space, gym.spaces.Discrete):
+            generator = np.random.default_rng(seed)
+            return lambda obs: generator.integers(space.n, size=len(obs)) + space.start
+        own = deepcopy(space)
+        own.seed(seed)
+        return lambda obs: np.stack([own.sample() for _ in range(len(obs))])
+
+
+def check_temperature(temperature: float | None) -> None:
+    """Refuse a temperature that means nothing.
+
+    Raises:
+        UserError: If it is neither 0 nor a number from `LOWEST_TEMPERATURE`.
+    """
+    if temperature is None or temperature == 0:
+        return
+    if not (math.isfinite(temperature) and temperature >= LOWEST_TEMPERATURE):
+        raise UserError(
+            f"temperature={temperature:g}: must be 0 (the most probable action) or at least "
+            f"{LOWEST_TEMPERATURE:g}; 1 samples from the policy as it is."
+        )
+
+
+def trained_agent(policy: PPGTorchPolicy, temperature: float | None = None) -> TrainedAgent:
+    """Make an agent of a policy, whose network is copied to the CPU.
+
+    Args:
+        policy: A policy.
+        temperature: Of its actions; None is 1 where the policy's own configuration explores, else
+            0.
+
+    Raises:
+        UserError: If the temperature makes no sense for the policy's actions.
+    """
+    check_temperature(temperature)
+    if temperature is None:
+        temperature = float(bool(policy.config.get("explore", True)))
+    if policy.action_spec.kind == "gaussian" and temperature not in (0, 1):
+        raise UserError(
+            f"temperature={temperature:g}: continuous actions have no logits to divide; give 0 "
+            "(the mean) or 1 (sampled)."
+        )
+    mapping = {name: policy.config[name] for name in ("normalize_actions", "clip_actions")}
+    network = deepcopy(policy.network).to("cpu").eval()
+    return TrainedAgent(network, policy.action_spec, mapping, float(temperature))

@@ -1,0 +1,197 @@
+"""App: what is played in an evaluation: which games, and which of their levels.
+
+Procgen draws each episode's level, uniformly and with repetition, from the numbers
+`start_level` to `start_level + num_levels - 1`, or with `num_levels: 0` from 0 to 2^31 - 2.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+
+from rllib_ppg.algorithm.actions import action_spec
+from rllib_ppg.algorithm.policy import PPGTorchPolicy
+from rllib_ppg.algorithm.policy_export import env_name
+from rllib_ppg.app import environments
+from rllib_ppg.app.names import did_you_mean
+from rllib_ppg.envs.procgen import game_names, parse_options
+from rllib_ppg.envs.procgen_options import MAX_INT32, ProcgenOptions
+from rllib_ppg.errors import UserError
+
+LEVELS = ("train", "test", "all")
+CUSTOM = "custom"
+"""What levels are called that the user has chosen by number."""
+
+_LEVEL_KEYS = ("num_levels", "start_level")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One game, or another environment, to be played.
+
+    Attributes:
+        env: The environment, as RLlib has it.
+        env_config: Its whole configuration.
+        name: The game, or the environment's name.
+        levels: One of `LEVELS` or `CUSTOM`; None for environments without levels.
+        distribution_mode: Procgen's difficulty; None for other environments.
+        transfer: Whether it is another game than the agent was trained on.
+    """
+
+    env: Any
+    env_config: Mapping[str, Any]
+    name: str
+    levels: str | None = None
+    distribution_mode: str | None = None
+    transfer: bool = False
+
+
+def make_tasks(
+    policy: PPGTorchPolicy,
+    *,
+    games: Sequence[str] | None = None,
+    levels: str | None = None,
+    env_config: Mapping[str, Any] | None = None,
+) -> list[Task]:
+    """Return what is to be played, in the order of the games.
+
+    Args:
+        policy: The trained policy, which knows its environment.
+        games: Games of Procgen; None for the one that it was trained on.
+        levels: One of `LEVELS`; None for all, or for what `env_config` says.
+        env_config: Keys to change in the training's `env_config`.
+
+    Raises:
+        UserError: If these contradict each other or the environment, or the policy cannot act in
+            what they describe.
+    """
+    env, trained_on = policy.config["env"], dict(policy.config["env_config"])
+    changes = dict(env_config or {})
+    if env != "procgen":
+        _refuse_procgen_only(env, games, levels)
+        tasks = [Task(env, {**trained_on, **changes}, env_name(env))]
+    else:
+        tasks = _procgen_tasks(trained_on, _checked_games(games, changes), levels, changes)
+    for task in tasks:
+        _check_fits(policy, task)
+    return tasks
+
+
+def level_range(options: ProcgenOptions, levels: str) -> dict[str, int]:
+    """Return `start_level` and `num_levels` of some levels.
+
+    Args:
+        options: The training's.
+        levels: One of `LEVELS`.
+
+    Raises:
+        UserError: If there are no such levels.
+    """
+    start, count = options.start_level, options.num_levels
+    if levels == "train":
+        return {"start_level": start, "num_levels": count}
+    if levels == "all":
+        return {"start_level": 0, "num_levels": 0}
+    if options.distribution_mode == "exploration" or count == 0:
+        raise UserError("levels=test: the agent was trained on all levels; use all.")
+    if options.use_sequential_levels:
+        raise UserError(
+            "levels=test: with use_sequential_levels the training went on to levels beyond its "
+            "num_levels, so none is known to be unseen; use all."
+        )
+    below, above = start, MAX_INT32 - (start + count)
+    if not max(below, above):
+        raise UserError("levels=test: the agent was trained on all levels; use all.")
+    # One range is all that Procgen takes: the larger side of the training levels.
+    if above >= below:
+        return {"start_level": start + count, "num_levels": above}
+    return {"start_level": 0, "num_levels": below}
+
+
+def check_levels(levels: str | None) -> None:
+    """Refuse a name that is none of `LEVELS`.
+
+    Raises:
+        UserError: With the nearest name.
+    """
+    if levels is not None and levels not in LEVELS:
+        hint = did_you_mean(str(levels), LEVELS)
+        raise UserError(f"levels={levels}: unknown.{hint} Give one of {', '.join(LEVELS)}.")
+
+
+def _refuse_procgen_only(env: Any, games: Sequence[str] | None, levels: str | None) -> None:
+    for key, value in (("games", games), ("levels", levels)):
+        if value is not None:
+            raise UserError(
+                f"{key}: only Procgen has {key}, and the agent was trained on {env_name(env)}; "
+                "leave it out."
+            )
+
+
+def _checked_games(games: Sequence[str] | None, changes: Mapping[str, Any]) -> list[str] | None:
+    if games is None:
+        return None
+    if "env_name" in changes:
+        raise UserError("games and env_config.env_name both name what is played; give one.")
+    for index, game in enumerate(games):
+        if game not in game_names():
+            hint = did_you_mean(game, game_names())
+            raise UserError(
+                f'games: there is no game "{game}" in the installed procgen.{hint} Give any of: '
+                f"{', '.join(game_names())}."
+            )
+        if game in games[:index]:
+            raise UserError(f"games: {game} stands there twice; name it once.")
+    return list(games)
+
+
+def _procgen_tasks(
+    trained_on: Mapping[str, Any],
+    games: Sequence[str] | None,
+    levels: str | None,
+    changes: Mapping[str, Any],
+) -> list[Task]:
+    check_levels(levels)
+    if "rand_seed" in changes:
+        raise UserError("env_config.rand_seed: the levels are drawn by seed; give that instead.")
+    training = parse_options(trained_on)
+    chosen = any(key in changes for key in _LEVEL_KEYS)
+    if chosen and levels is not None:
+        raise UserError(
+            f"levels={levels} and env_config.num_levels or start_level both say which levels are "
+            "played; give one."
+        )
+    wanted = levels or "all"
+    played = {} if chosen else level_range(training, wanted)
+    tasks = []
+    for game in games or [changes.get("env_name", training.env_name)]:
+        options = parse_options({**trained_on, **played, **changes, "env_name": game})
+        tasks.append(
+            Task(
+                "procgen",
+                options.model_dump(exclude={"rand_seed"}),
+                game,
+                CUSTOM if chosen else wanted,
+                options.distribution_mode,
+                game != training.env_name,
+            )
+        )
+    return tasks
+
+
+def _check_fits(policy: PPGTorchPolicy, task: Task) -> None:
+    """Refuse an environment whose spaces are not those of the policy."""
+    found = environments.spaces(task.env, task.env_config)
+    space: Any = policy.observation_space
+    theirs = getattr(space, "original_space", space)
+    same = _layout(found.observations) == _layout(theirs)
+    if not same or action_spec(found.actions) != policy.action_spec:
+        raise UserError(
+            f"{task.name} has observations {found.observations} and actions {found.actions} with "
+            f"this env_config; the agent was trained with {theirs} and {policy.action_space}."
+        )
+
+
+def _layout(space: gym.Space[Any]) -> tuple[Any, Any]:
+    return space.shape, getattr(space, "n", None)
