@@ -52,25 +52,38 @@ class PlainLines:
 
     def __init__(self, total: int, out: TextIO) -> None:
         self._total, self._out = total, out
+        self._speed = _Speed()
         self._begin = self._last = time.monotonic()
 
     def update(self, episodes: int, env_steps: int) -> None:
         """Print a line if it is time, and at the end."""
         now = time.monotonic()
+        speed = self._speed(env_steps)
         if now - self._last < LINE_EVERY_S and episodes < self._total:
             return
         self._last = now
-        spent = now - self._begin
-        text = f"[{spent:6.0f} s] {episodes} of {self._total} episodes, {env_steps:,} steps"
-        print(f"{text}, {env_steps / max(spent, 1e-9):,.0f} steps/s", file=self._out, flush=True)
+        text = f"[{now - self._begin:5.0f} s] {episodes} of {self._total} episodes"
+        print(f"{text}, {env_steps:,} steps, {speed:,.0f} steps/s", file=self._out, flush=True)
 
 
 class _Bar:
     def __init__(self, bar: Progress, total: int) -> None:
-        self._bar = bar
-        self._begin = time.monotonic()
+        self._bar, self._speed = bar, _Speed()
         self._task = bar.add_task("", total=total, speed=0.0)
 
     def update(self, episodes: int, env_steps: int) -> None:
-        speed = env_steps / max(time.monotonic() - self._begin, 1e-9)
-        self._bar.update(self._task, completed=episodes, speed=speed)
+        self._bar.update(self._task, completed=episodes, speed=self._speed(env_steps))
+
+
+class _Speed:
+    """Environment steps a second since the first report; the start of workers does not count."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def __call__(self, env_steps: int) -> float:
+        now = time.monotonic()
+        if self._first is None and env_steps:
+            self._first = now, env_steps
+        begin, before = self._first or (now, 0)
+        return (env_steps - before) / (now - begin) if now > begin else 0.0

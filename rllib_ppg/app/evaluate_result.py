@@ -180,8 +180,12 @@ def check_out(out: str) -> Path:
         raise UserError(f"--out {out} is a folder; give the name of a file.")
     if not path.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {path.parent}; make it first.")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UserError(f"--out {out}: the folder {path.parent} cannot be written.")
+    temporary = _temporary(path)
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from None
     return path
 
 
@@ -191,15 +195,23 @@ def write(path: Path, content: Json) -> None:
     Raises:
         UserError: If it cannot be written.
     """
-    target = path.resolve()  # a link stays one
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = _temporary(path)
+    text = json.dumps(content, indent=1, allow_nan=False)
     try:
-        text = json.dumps(content, indent=1, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(target)
+        temporary.replace(path.resolve())
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"--out {path} cannot be written ({error.strerror or error}).") from None
+        raise _unwritable(path, error) from None
+
+
+def _temporary(path: Path) -> Path:
+    target = path.resolve()  # a link stays one
+    return target.with_name(f".{target.name}.{os.getpid()}")
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"--out {path} cannot be written ({error.strerror or error}).")
 
 
 def print_table(outcomes: Sequence[Outcome]) -> None:

@@ -76,8 +76,9 @@ def play_blocks(
     reports = [Report()] * len(blocks)
     stream = _on_ray(agent, blocks, workers) if workers else _here(agent, blocks)
     with closing(stream):
-        for index, report in stream:
-            reports[index] = report
+        for news in stream:
+            if news is not None:
+                reports[news[0]] = news[1]
             on_progress(sum(r.episodes for r in reports), sum(r.env_steps for r in reports))
     return [report.result for report in reports if report.result is not None]
 
@@ -117,7 +118,8 @@ class BlockWorker:
         self._player = None
 
 
-Stream = Iterator[tuple[int, Report]]
+Stream = Iterator[tuple[int, Report] | None]
+"""A block's index and report; None where there is nothing new after a moment."""
 
 
 def _here(agent: Agent, blocks: Sequence[Block]) -> Any:
@@ -134,8 +136,9 @@ def _here(agent: Agent, blocks: Sequence[Block]) -> Any:
 
 
 def _on_ray(agent: Agent, blocks: Sequence[Block], workers: int) -> Any:
-    # Environments that were registered before Ray was started are not known to workers yet.
-    _global_registry.flush_values()
+    if any(block.env != "procgen" for block in blocks):
+        # One that was registered before Ray was started is not known to workers yet.
+        _global_registry.flush_values()
     team = _Team(agent, blocks, workers)
     try:
         while team.running:
@@ -159,8 +162,10 @@ class _Team:
             self._hire()
 
     def reports(self) -> Stream:
-        """Wait for a report, at most a moment; the last known one is told anew meanwhile."""
+        """Wait for reports, at most a moment."""
         ready, _ = ray.wait(list(self.running), timeout=SLICE_S)
+        if not ready:
+            yield None
         for ref in ready:
             worker, index = self.running.pop(ref)
             try:

@@ -79,7 +79,8 @@ def read_scores(path: Path) -> list[Score]:
         raise UserError(f"{path} is no file of `rllib evaluate --out` or `rllib challenge`.")
     try:
         if content["format"] == EVALUATION:
-            return [_evaluated(path, content)]
+            games = content.get("games") or [content]
+            return [_evaluated(path, content.get("checkpoint"), game) for game in games]
         return [_trained(path, run) for run in content["runs"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise _broken(path, error) from None
@@ -113,18 +114,18 @@ def _broken(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is not as its format says ({what}); docs/plots.md describes it.")
 
 
-def _evaluated(path: Path, content: Mapping[str, Any]) -> Score:
-    settings = content["settings"]
+def _evaluated(path: Path, checkpoint: str | None, evaluated: Mapping[str, Any]) -> Score:
+    settings = evaluated["settings"]
     levels = settings.get("levels", "all")
     if levels not in LEVELS:
         raise UserError(f"{path}: levels {levels!r} are none of {', '.join(LEVELS)}.")
     game = settings.get("game") or settings.get("env")
     origin = replace(
-        _origin_of_checkpoint(path, content.get("checkpoint"), settings.get("temperature")),
+        _origin_of_checkpoint(path, checkpoint, settings.get("temperature")),
         game=None if game is None else str(game),
         difficulty=settings.get("distribution_mode"),
     )
-    return Score(origin, {levels: _mean(path, content["summary"])})
+    return Score(origin, {levels: _mean(path, evaluated["summary"])})
 
 
 def _origin_of_checkpoint(path: Path, checkpoint: str | None, temperature: Any) -> Origin:

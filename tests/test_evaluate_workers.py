@@ -1,0 +1,91 @@
+"""Blocks on workers: the same episodes whatever their number, dead workers replaced."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+from evaluation import procgen_policy
+from procgen_play import SHORT
+
+from rllib_ppg import UserError
+from rllib_ppg.app.evaluate_agents import Act, RandomAgent, trained_agent
+from rllib_ppg.app.evaluate_blocks import Block, make_blocks
+from rllib_ppg.app.evaluate_episodes import join
+from rllib_ppg.app.evaluate_workers import choose_workers, play_blocks
+
+
+def blocks_of(num_envs: int, episodes: int) -> list[Block]:
+    return make_blocks("procgen", SHORT, "starpilot", episodes=episodes, num_envs=num_envs, seed=0)
+
+
+def test_the_episodes_do_not_depend_on_the_number_of_workers(ray_local: None):
+    agent = trained_agent(procgen_policy())
+    blocks = blocks_of(40, 44)
+    lists = []
+    for workers in (0, 1, 2, 3):
+        played = join(play_blocks(agent, blocks, workers))
+        columns = (played.returns, played.lengths, played.level_seeds, played.envs)
+        lists.append([column.tolist() for column in columns])
+    assert len(lists[0][0]) == 44 and len(set(lists[0][1])) > 10
+    assert lists[0] == lists[1] == lists[2] == lists[3]
+
+
+def test_progress_counts_episodes_and_steps_up_to_the_end():
+    heard = []
+    (played,) = play_blocks(RandomAgent(), blocks_of(4, 6), 0, lambda *news: heard.append(news))
+    assert heard == sorted(heard) and heard[-1] == (6, played.env_steps)
+
+
+def test_what_the_progress_raises_ends_the_workers(ray_local: None):
+    def stop(episodes: int, env_steps: int) -> None:
+        raise InterruptedError
+
+    before = ray.available_resources()["CPU"]
+    with pytest.raises(InterruptedError):
+        play_blocks(RandomAgent(), blocks_of(32, 3200), 2, stop)
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU") != before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert ray.available_resources()["CPU"] == before
+
+
+class Dying:
+    """Plays at random, but ends its process the first `times` times."""
+
+    def __init__(self, marks: Path, times: int) -> None:
+        self.marks, self.times = marks, times
+
+    def begin(self, space, seed: int) -> Act:
+        for number in range(self.times):
+            try:
+                (self.marks / str(number)).touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            os._exit(1)
+        return RandomAgent().begin(space, seed)
+
+
+def test_a_dead_worker_s_block_is_played_anew(ray_local: None, tmp_path: Path):
+    ray.cloudpickle.register_pickle_by_value(__import__(__name__))
+    blocks = blocks_of(4, 6)
+    (expected,) = play_blocks(RandomAgent(), blocks, 0)
+    (played,) = play_blocks(Dying(tmp_path, 1), blocks, 1)
+    assert np.array_equal(played.returns, expected.returns)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_workers_that_keep_dying_end_the_evaluation(ray_local: None, tmp_path: Path):
+    ray.cloudpickle.register_pickle_by_value(__import__(__name__))
+    with pytest.raises(UserError, match="workers died"):
+        play_blocks(Dying(tmp_path, 100), blocks_of(4, 6), 1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "blocks", "cpus", "workers"),
+    [(None, 4, 2, 2), (None, 1, 8, 0), (None, 4, 1, 0), (0, 4, 8, 0), (4, 9, 2, 4), (9, 4, 2, 4)],
+)
+def test_workers_fit_the_machine_and_the_blocks(wanted, blocks, cpus, workers):
+    assert choose_workers(wanted, blocks, cpus) == workers
