@@ -11,6 +11,7 @@ from evaluation import procgen_policy
 from procgen_play import SHORT
 
 from rllib_ppg import UserError
+from rllib_ppg.app import evaluate_workers
 from rllib_ppg.app.evaluate_agents import Act, RandomAgent, trained_agent
 from rllib_ppg.app.evaluate_blocks import Block, make_blocks
 from rllib_ppg.app.evaluate_episodes import join
@@ -25,12 +26,12 @@ def test_the_episodes_do_not_depend_on_the_number_of_workers(ray_local: None):
     agent = trained_agent(procgen_policy())
     blocks = blocks_of(40, 44)
     lists = []
-    for workers in (0, 1, 2, 3):
+    for workers in (0, 1, 3):
         played = join(play_blocks(agent, blocks, workers))
         columns = (played.returns, played.lengths, played.level_seeds, played.envs)
         lists.append([column.tolist() for column in columns])
     assert len(lists[0][0]) == 44 and len(set(lists[0][1])) > 10
-    assert lists[0] == lists[1] == lists[2] == lists[3]
+    assert lists[0] == lists[1] == lists[2]
 
 
 def test_progress_counts_episodes_and_steps_up_to_the_end():
@@ -43,13 +44,13 @@ def test_what_the_progress_raises_ends_the_workers(ray_local: None):
     def stop(episodes: int, env_steps: int) -> None:
         raise InterruptedError
 
-    before = ray.available_resources()["CPU"]
     with pytest.raises(InterruptedError):
         play_blocks(RandomAgent(), blocks_of(32, 3200), 2, stop)
-    deadline = time.monotonic() + 60
-    while ray.available_resources().get("CPU") != before and time.monotonic() < deadline:
+    every = ray.cluster_resources()["CPU"]
+    deadline = time.monotonic() + 120
+    while ray.available_resources().get("CPU") != every and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert ray.available_resources()["CPU"] == before
+    assert ray.available_resources()["CPU"] == every
 
 
 class Dying:
@@ -77,7 +78,8 @@ def test_a_dead_worker_s_block_is_played_anew(ray_local: None, tmp_path: Path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_workers_that_keep_dying_end_the_evaluation(ray_local: None, tmp_path: Path):
+def test_workers_that_keep_dying_end_the_evaluation(ray_local: None, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(evaluate_workers, "MAX_LOST_WORKERS", 0)
     ray.cloudpickle.register_pickle_by_value(__import__(__name__))
     with pytest.raises(UserError, match="workers died"):
         play_blocks(Dying(tmp_path, 100), blocks_of(4, 6), 1)
