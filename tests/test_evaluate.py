@@ -7,31 +7,12 @@ import numpy as np
 import pytest
 import torch
 from app_helpers import SMALL
+from evaluation import config_of
 from ray import cloudpickle
 
 import rllib_ppg
 from rllib_ppg import PPGConfig, UserError, evaluate
 from rllib_ppg.algorithm.checkpoint_files import POLICY_STATE, write_manifest
-from rllib_ppg.app.evaluate import EpisodeStatistics, play, shares
-from rllib_ppg.envs.arrays import Transition
-
-
-class Clockwork:
-    """Environment n has episodes of n + 1 steps, each worth 1."""
-
-    def __init__(self, num_envs: int) -> None:
-        self.num_envs = num_envs
-        self.count = np.zeros(num_envs, np.int64)
-
-    def reset(self) -> np.ndarray:
-        return self.count
-
-    def step(self, actions: np.ndarray) -> Transition:
-        self.count = self.count + 1
-        done = self.count > np.arange(self.num_envs)
-        self.count[done] = 0
-        rewards = np.ones(self.num_envs, np.float32)
-        return Transition(self.count, rewards, done, np.zeros_like(done), {})
 
 
 @pytest.fixture(scope="module")
@@ -47,39 +28,26 @@ def checkpoint(algorithm, tmp_path_factory: pytest.TempPathFactory) -> str:
     return algorithm.save(str(tmp_path_factory.mktemp("checkpoint"))).checkpoint.path
 
 
-def test_short_episodes_are_not_favoured():
-    # Whoever counts the first 12 that finish gets mostly those of length 1.
-    statistics = play(Clockwork(4), lambda obs: obs, shares(12, 4))
-    assert statistics.lengths.tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
-    assert statistics.returns.tolist() == statistics.lengths.tolist()
-
-
-def test_episodes_are_shared_out_evenly():
-    assert shares(10, 4).tolist() == [3, 3, 2, 2] and shares(3, 3).tolist() == [1, 1, 1]
-
-
-def test_mean_and_standard_error():
-    statistics = EpisodeStatistics(np.array([1.0, 2.0, 3.0, 6.0]), np.array([1, 1, 1, 1]))
-    assert statistics.mean == 3.0
-    assert statistics.stderr == pytest.approx(np.std([1, 2, 3, 6], ddof=1) / 2)
-    assert str(statistics) == "return 3 +- 1.1 over 4 episodes, mean length 1"
-    assert np.isnan(EpisodeStatistics(np.array([1.0]), np.array([1])).stderr)
-
-
 def test_an_algorithm_and_its_checkpoint_play_the_same(algorithm, checkpoint: str):
     direct = evaluate(algorithm, episodes=6, num_envs=3, seed=5)
     loaded = evaluate(checkpoint, episodes=6, num_envs=3, seed=5)
     assert np.array_equal(direct.returns, loaded.returns) and len(direct.returns) == 6
 
 
-def test_seed_and_exploration_matter(algorithm):
+def test_workers_play_the_same(algorithm):
+    alone = evaluate(algorithm, episodes=20, seed=5)
+    shared = evaluate(algorithm, episodes=20, seed=5, num_env_runners=1)
+    assert np.array_equal(alone.returns, shared.returns)
+
+
+def test_seed_and_temperature_matter(algorithm):
     plays = {
-        (seed, explore): tuple(evaluate(algorithm, episodes=4, seed=seed, explore=explore).returns)
+        (seed, t): tuple(evaluate(algorithm, episodes=4, seed=seed, temperature=t).returns)
         for seed in (0, 1)
-        for explore in (True, False)
+        for t in (1.0, 0.0)
     }
     assert len(set(plays.values())) == 4
-    assert plays[0, True] == tuple(evaluate(algorithm, episodes=4).returns)
+    assert plays[0, 1.0] == tuple(evaluate(algorithm, episodes=4).returns)
 
 
 def test_evaluation_changes_nothing_of_the_algorithm(algorithm):
@@ -88,8 +56,9 @@ def test_evaluation_changes_nothing_of_the_algorithm(algorithm):
     torch.manual_seed(0)
     before = {k: v.copy() for k, v in algorithm.get_policy().get_weights().items()}
     obs = algorithm.env_runner.array_env.observe().copy()
+    threads = torch.get_num_threads()
     evaluate(algorithm, episodes=4)
-    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(torch.rand(3), expected) and torch.get_num_threads() == threads
     assert np.array_equal(algorithm.env_runner.array_env.observe(), obs)
     after = algorithm.get_policy().get_weights()
     assert all(np.array_equal(before[name], after[name]) for name in before)
@@ -113,16 +82,15 @@ def test_a_broken_checkpoint_is_refused(checkpoint: str, tmp_path: Path):
         evaluate(folder, episodes=2)
 
 
-def test_procgen_plays_the_same_levels_whoever_plays(algorithm):
-    config = PPGConfig().environment("procgen", env_config={"distribution_mode": "easy"})
-    config = config.update_from_dict(SMALL).training(
-        model={"custom_model_config": {"widths": [4], "hidden_size": 8, "blocks": 1}}
-    )
-    player = config.build_algo()
-    agent = evaluate(player, episodes=3, seed=1, env_config={"num_levels": 5})
-    chance = evaluate(player, episodes=3, seed=1, env_config={"num_levels": 5}, policy="random")
+def test_procgen_plays_the_same_levels_whoever_plays(ray_local: None):
+    player = config_of("procgen", {"distribution_mode": "easy", "num_levels": 5}, **SMALL)
+    player = player.build_algo()
+    agent = evaluate(player, episodes=6, num_envs=3, seed=1, levels="train")
+    chance = evaluate(player, episodes=6, num_envs=3, seed=1, levels="train", policy="random")
+    unseen = evaluate(player, episodes=3, seed=1, levels="test", policy="random")
     player.stop()
-    assert len(agent.returns) == len(chance.returns) == 3
+    assert agent.level_seeds.tolist() == chance.level_seeds.tolist()
+    assert set(agent.level_seeds) <= {0, 1, 2, 3, 4} and min(unseen.level_seeds) > 4
     assert not np.array_equal(agent.lengths, chance.lengths)
 
 
@@ -132,6 +100,10 @@ def test_procgen_plays_the_same_levels_whoever_plays(algorithm):
         ({"episodes": 0}, "at least 1"),
         ({"episodes": 3, "num_envs": 4}, "1 to 3"),
         ({"policy": "best"}, '"agent" or "random"'),
+        ({"policy": "random", "temperature": 1.0}, "has none"),
+        ({"temperature": -1.0}, "must be 0"),
+        ({"levels": "test"}, "only Procgen has levels"),
+        ({"num_env_runners": -1}, "or more"),
         ({"env_config": {"no_such_option": 1}}, "cannot be made"),
     ],
 )

@@ -1,0 +1,131 @@
+"""The result of an evaluation: score tables that fit, a file that is whole, numbers that agree."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rllib_ppg import UserError
+from rllib_ppg.app.evaluate_episodes import EpisodeStatistics
+from rllib_ppg.app.evaluate_levels import Task
+from rllib_ppg.app.evaluate_result import (
+    Outcome,
+    check_out,
+    choose_table,
+    document,
+    overall,
+    print_table,
+    write,
+)
+from rllib_ppg.app.plot_evaluations import read_scores
+
+SETTINGS = {"policy": "agent", "temperature": 0.5, "seed": 0, "num_envs": 2}
+
+
+def task(game: str = "coinrun", mode: str = "easy", levels: str = "test") -> Task:
+    config = {"env_name": game, "num_levels": 10, "start_level": 5}
+    return Task("procgen", config, game, levels, mode)
+
+
+def outcome(*returns: float, game: str = "coinrun", table: str | None = "easy_challenge"):
+    ones = np.ones(len(returns), np.int64)
+    episodes = EpisodeStatistics(np.array(returns), ones * 7, ones - 1, ones * 33, 40)
+    return Outcome(task(game), episodes, table)
+
+
+def test_a_score_is_the_normalised_mean_with_its_error():
+    mean, stderr = outcome(5.0, 10.0, 10.0, 10.0).score  # of 5 to 10
+    assert mean == pytest.approx(0.75)
+    assert stderr == pytest.approx(np.std([0, 1, 1, 1], ddof=1) / 2)
+
+
+@pytest.mark.parametrize(
+    ("game", "mode", "wanted", "table"),
+    [
+        ("coinrun", "easy", None, "easy_challenge"),
+        ("coinrun", "hard", None, "hard"),
+        ("coinrun", "memory", None, None),
+        ("coinrun", "easy", "easy_paper", "easy_paper"),
+        ("coinrun", "easy", "none", None),
+        ("CartPole-v1", None, None, None),
+    ],
+)
+def test_the_table_fits_game_and_difficulty(game: str, mode: str, wanted: str, table: str):
+    assert choose_table(task(game, mode), wanted) == table
+
+
+@pytest.mark.parametrize(
+    ("game", "mode", "wanted", "why"),
+    [
+        ("coinrun", "easy", "hrad", 'Did you mean "hard"'),
+        ("coinrun", "easy", "hard", "give easy_challenge or easy_paper"),
+        ("caterpillar", "easy", "easy_paper", "no constants for caterpillar"),
+        ("CartPole-v1", None, "hard", "not for CartPole-v1"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused(game: str, mode: str, wanted: str, why: str):
+    with pytest.raises(UserError, match=why):
+        choose_table(task(game, mode), wanted)
+
+
+def test_the_file_of_one_game_has_every_episode_and_can_be_plotted(tmp_path: Path):
+    path = tmp_path / "e.json"
+    write(path, document([outcome(5.0, 10.0)], SETTINGS, checkpoint="exp/trial/checkpoint_1"))
+    content = json.loads(path.read_text())
+    assert content["episodes"] == [
+        {"return": value, "length": 7, "level_seed": 33, "env": 0} for value in (5.0, 10.0)
+    ]
+    summary = content["summary"]
+    assert (summary["mean"], summary["stderr"], summary["env_steps"]) == (7.5, 2.5, 40)
+    assert summary["normalised"] == {
+        "table": "easy_challenge", "mean": 0.5, "stderr": 0.5, "low": 5, "high": 10,
+    }  # fmt: skip
+    (score,) = read_scores(path)
+    assert score.returns == {"test": 7.5} and score.origin.agent == "exp/trial/checkpoint_1"
+    assert (score.origin.game, score.origin.difficulty) == ("coinrun", "easy")
+
+
+def test_the_file_of_several_games_gives_a_score_each(tmp_path: Path):
+    path = tmp_path / "e.json"
+    outcomes = [outcome(5.0, 10.0), outcome(5.0, game="maze")]
+    write(path, document(outcomes, SETTINGS, checkpoint=None))
+    scores = read_scores(path)
+    assert [(s.origin.game, s.returns) for s in scores] == [
+        ("coinrun", {"test": 7.5}),
+        ("maze", {"test": 5.0}),
+    ]
+    content = json.loads(path.read_text())
+    assert content["games"][1]["summary"]["stderr"] is None  # one episode
+
+
+def test_the_mean_over_games_needs_scores_by_one_table():
+    two = [outcome(5.0, 10.0), outcome(5.0, 10.0, game="maze")]
+    error = math.hypot(0.5, 0.5) / 2
+    expected = {"table": "easy_challenge", "mean": 0.5, "stderr": pytest.approx(error)}
+    assert overall(two)["normalised"] == expected
+    assert overall([*two, outcome(1.0, game="heist", table=None)])["normalised"] is None
+    assert overall([*two, outcome(1.0, game="heist", table="easy_paper")])["normalised"] is None
+
+
+def test_a_file_is_replaced_whole_and_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
+    path = tmp_path / "e.json"
+    path.write_text("old")
+    assert check_out(str(path)) == path and path.read_text() == "old"
+    write(path, {"a": 1})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["e.json"]
+    for name in ("e.txt", "none/e.json", "", "/proc/e.json"):
+        with pytest.raises(UserError, match="--out"):
+            check_out(str(tmp_path / name))
+
+
+def test_the_table_names_levels_errors_and_score_table(capsys: pytest.CaptureFixture[str]):
+    other = Outcome(task("maze", levels="custom"), outcome(5.0, 10.0).episodes, "easy_challenge")
+    print_table([outcome(5.0, 10.0), other])
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[1] == ["coinrun", "test", "2", "7.0", "7.50", "+-", "2.50", "0.500", "+-", "0.500"]
+    assert rows[2][:5] == ["maze", "5", "to", "14", "2"]
+    assert rows[3][:4] == ["mean", "of", "2", "games"] and "by easy_challenge" in out
