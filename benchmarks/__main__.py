@@ -19,7 +19,9 @@ from benchmarks.measure import Row
 from rllib_ppg.app.cluster import RaySettings, prepare_environment
 from rllib_ppg.errors import UserError
 
-SECTIONS = ("returns", "phases", "memory", "rollouts", "cycles", "growth", "checkpoints")
+SECTIONS = (
+    "returns", "phases", "memory", "rollouts", "cycles", "growth", "checkpoints", "evaluation",
+)  # fmt: skip
 WITH_RAY = {"rollouts", "cycles", "growth"}  # the memory section's processes start their own
 EXTRA = ("kernels",)
 INTERRUPTED = 130
