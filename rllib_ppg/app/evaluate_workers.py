@@ -172,7 +172,7 @@ class _Team:
                 report = ray.get(ref)
             except ray.exceptions.RayTaskError as error:
                 raise error.as_instanceof_cause() from None
-            except ray.exceptions.RayActorError:
+            except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError):
                 self._replace(worker, index)
                 yield index, Report()
                 continue
