@@ -15,10 +15,10 @@ from rllib_ppg.app.evaluate_flags import EvaluateFlags
 from rllib_ppg.app.export import find_checkpoint
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.interrupt import Interrupt
-from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.app.train import import_modules, waiting
 from rllib_ppg.app.yaml_reader import read_yaml
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from rllib_ppg.app.evaluate_agents import Agent

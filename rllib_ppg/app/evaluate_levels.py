@@ -14,10 +14,10 @@ from rllib_ppg.algorithm.actions import action_spec
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import env_name
 from rllib_ppg.app import environments
-from rllib_ppg.app.names import did_you_mean
 from rllib_ppg.envs.procgen import game_names, parse_options
 from rllib_ppg.envs.procgen_options import MAX_INT32, ProcgenOptions
 from rllib_ppg.errors import UserError
+from rllib_ppg.spelling import did_you_mean
 
 LEVELS = ("train", "test", "all")
 CUSTOM = "custom"
