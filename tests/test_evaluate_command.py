@@ -123,22 +123,23 @@ def test_a_number_of_workers_that_is_none_is_refused(capsys, procgen: str):
     assert run.code == 2 and "or auto" in run.err, run
 
 
-def test_ctrl_c_says_how_far_it_came(procgen: str, tmp_path: Path):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_and_it_says_how_far_it_came(procgen: str, tmp_path: Path, sent, code):
     out = tmp_path / "e.json"
     words = ["evaluate", procgen, "--episodes", "100000", "--num-env-runners", "0", "--out", out]
     # The first line of progress comes after some seconds of playing.
-    code = (
+    program = (
         "import rllib_ppg.app.evaluate_progress as p; p.LINE_EVERY_S = 0.0; "
         "from rllib_ppg.app.cli import main; import sys; sys.exit(main())"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, words)],
+        [sys.executable, "-c", program, *map(str, words)],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ,
     )  # fmt: skip
     assert process.stderr is not None
     first = process.stderr.readline()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     rest = process.stderr.read()
-    assert process.wait() == 130
+    assert process.wait() == code
     assert "of 100000 episodes" in first and "Interrupted after " in rest
     assert "Traceback" not in rest and not out.exists()

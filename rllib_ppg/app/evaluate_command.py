@@ -14,7 +14,7 @@ from rllib_ppg.app import cluster
 from rllib_ppg.app.evaluate_flags import EvaluateFlags
 from rllib_ppg.app.export import find_checkpoint
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.interrupt import Interrupt
+from rllib_ppg.app.interrupt import Interrupt, Terminated, sigterm_as_exception
 from rllib_ppg.app.train import import_modules, waiting
 from rllib_ppg.app.yaml_reader import read_yaml
 from rllib_ppg.errors import UserError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rllib_ppg.app.evaluate_episodes import EpisodeStatistics
     from rllib_ppg.app.evaluate_levels import Task
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 POLICIES = ("agent", "random")
 ALL_GAMES = "all"
 
@@ -86,13 +86,14 @@ def run_evaluate(flags: EvaluateFlags) -> int:
         UserError: If anything that was given is wrong; nothing has been played or written then.
     """
     try:
-        return _run(flags)
+        with sigterm_as_exception():
+            return _run(flags)
     except _Stopped as stop:
         print(stop, file=sys.stderr)
         return stop.exit_code
-    except KeyboardInterrupt:  # outside of playing, which looks after Ctrl-C itself
+    except KeyboardInterrupt as error:  # outside of playing, which looks after signals itself
         print("\nInterrupted; nothing was written.", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
 
 
 def _run(flags: EvaluateFlags) -> int:
