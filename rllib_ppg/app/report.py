@@ -210,8 +210,7 @@ def next_commands(
         lines.append(longer_command(experiment, saved[0], command))
     if saved and experiment.keys.run == "PPG":
         best = max(saved, key=_return_of)
-        code = f"import rllib_ppg; print(rllib_ppg.evaluate('{best.checkpoint}'))"
-        lines.append(f'python -c "{code}"')
+        lines.append(shlex.join(["rllib", "evaluate", str(best.checkpoint)]))
     return lines or [f"rllib {shlex.join(command)}"]
 
 
