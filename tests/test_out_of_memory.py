@@ -13,6 +13,7 @@ from ray.exceptions import OutOfMemoryError
 
 from rllib_ppg.algorithm.out_of_memory import AUXILIARY, POLICY, SAMPLING, memory_of
 from rllib_ppg.app.report import cause_of
+from rllib_ppg.core.encoders import ImpalaEncoder
 from rllib_ppg.errors import OutOfMemory
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -50,7 +51,7 @@ import numpy as np, torch
 from rllib_ppg.algorithm.out_of_memory import AUXILIARY, POLICY, memory_of
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.learner import *
-from rllib_ppg.core.networks import ImpalaEncoder, PhasicNetwork
+from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.core.segments import SegmentStore
 
 network = PhasicNetwork(lambda: ImpalaEncoder((64, 64, 3)), 15)

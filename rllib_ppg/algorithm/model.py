@@ -16,7 +16,8 @@ from torch import nn
 
 from rllib_ppg._ray_compat import ModelCatalog, TorchModelV2
 from rllib_ppg.algorithm.settings import Integer, describe
-from rllib_ppg.core.networks import ImpalaEncoder, MLPEncoder, PhasicNetwork
+from rllib_ppg.core.encoders import ImpalaEncoder, MLPEncoder
+from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 

@@ -14,7 +14,8 @@ import numpy as np
 from torch import nn
 
 from rllib_ppg.core.distributions import ActionSpec
-from rllib_ppg.core.networks import Arch, ImpalaEncoder, MLPEncoder, PhasicNetwork
+from rllib_ppg.core.encoders import ImpalaEncoder, MLPEncoder
+from rllib_ppg.core.networks import Arch, PhasicNetwork
 
 NetworkKind = Literal["impala", "mlp"]
 Scaling = Literal["none", "unsquash", "clip"]
