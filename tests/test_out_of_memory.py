@@ -13,7 +13,6 @@ from ray.exceptions import OutOfMemoryError
 
 from rllib_ppg.algorithm.out_of_memory import AUXILIARY, POLICY, SAMPLING, memory_of
 from rllib_ppg.app.report import cause_of
-from rllib_ppg.core.encoders import ImpalaEncoder
 from rllib_ppg.errors import OutOfMemory
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")

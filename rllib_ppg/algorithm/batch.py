@@ -73,11 +73,17 @@ def environments(rollouts: list[Rollout]) -> np.ndarray:
 
 
 def store_observations(rollouts: list[Rollout], store: SegmentStore) -> slice:
-    """Copy the observations to the store; the only copy that is made of them."""
+    """Copy the observations, and the actions before them where the network takes those.
+
+    It is the only copy that is made of them.
+    """
     rows = store.append(environments(rollouts))
     first = rows.start
     for rollout in rollouts:
         last = first + rollout.num_envs
+        if store.prev_actions is not None:
+            before = rollout.batch[SampleBatch.PREV_ACTIONS].reshape(rollout.num_envs, -1)
+            store.prev_actions[first:last] = before
         store.write(
             slice(first, last),
             rollout.batch[SampleBatch.OBS],
@@ -125,10 +131,12 @@ def compute_targets(
         firsts = column(rollouts, EPISODE_STARTS).T
         rewards = normalizer(rewards, firsts, environments(rollouts))
     final_obs = np.concatenate([rollout.final_obs for rollout in rollouts])
+    final_actions = np.concatenate([rollout.final_actions for rollout in rollouts])
     advantages, value_targets = compute_gae(
         rewards,
         values.T,
-        learner.values(final_obs),
+        # Wrong where an episode has just ended, but there the value does not count.
+        learner.values(final_obs, _prev_actions(learner, final_actions)),
         dones,
         gamma=config.gamma,
         lambda_=config.lambda_,
@@ -139,6 +147,10 @@ def compute_targets(
         value_targets=np.ascontiguousarray(value_targets.T),
         explained_variance=explained_variance(values, value_targets.T),
     )
+
+
+def _prev_actions(learner: PhasicLearner, actions: np.ndarray) -> np.ndarray | None:
+    return actions if learner.network.takes_prev_actions else None
 
 
 def _truncation_values(
@@ -155,5 +167,7 @@ def _truncation_values(
     order = np.argsort(rows)  # whoever delivered them: the same batch, the same rounding
     obs = np.concatenate([r.truncated_obs for r in rollouts])
     values = np.zeros(shape[0] * steps, np.float32)
-    values[rows[order]] = learner.values(obs[order])
+    actions = column(rollouts, SampleBatch.ACTIONS)
+    actions = actions.reshape(-1, *actions.shape[2:])[rows[order]]  # those that led there
+    values[rows[order]] = learner.values(obs[order], _prev_actions(learner, actions))
     return values.reshape(shape).T

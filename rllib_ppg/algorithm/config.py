@@ -18,9 +18,11 @@ from rllib_ppg.algorithm.keys import (
     own_keys,
     rllib_defaults,
 )
-from rllib_ppg.algorithm.model import MODEL_SETTINGS, MODELS, parse_model_settings
+from rllib_ppg.algorithm.model import MODELS
+from rllib_ppg.algorithm.model_settings import MODEL_SETTINGS, parse_model_settings
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker
 from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings, check_settings, interpolate
+from rllib_ppg.core.augment_setting import make_augmentation
 from rllib_ppg.core.learner import AuxPhaseSettings, PolicyPhaseSettings
 from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.envs.procgen import parse_options
@@ -142,6 +144,7 @@ class PPGConfig(AlgorithmConfig):
         self._check_fixed()
         self._check_env()
         self._check_model()
+        self._check_augmentation()
         self._check_sampling()
         self._check_compiler()
         self._check_sizes()
@@ -199,6 +202,19 @@ class PPGConfig(AlgorithmConfig):
             name = "ppg_mlp" if set(settings) - known else None
         if name in MODELS:
             parse_model_settings(name, settings)
+
+    def _check_augmentation(self) -> None:
+        if self.aux_augmentation is None:
+            return
+        try:
+            make_augmentation(self.aux_augmentation)
+        except UserError as error:
+            raise UserError(f"aux_augmentation: {error}") from error
+        if not self.n_aux_epochs:
+            raise UserError(
+                "aux_augmentation is set, but n_aux_epochs is 0, which leaves the auxiliary phase "
+                "out; leave aux_augmentation out too."
+            )
 
     def _check_sampling(self) -> None:
         if self.overlap_aux and not self.num_env_runners:
@@ -309,6 +325,7 @@ class PPGConfig(AlgorithmConfig):
             grad_clip=self.grad_clip,
             minibatch_unit=self.minibatch_unit,
             precision=self.aux_precision,
+            augmentation=self.aux_augmentation,
         )
 
     def scheduled(self, name: str, env_steps: int) -> float:
@@ -328,7 +345,11 @@ class PPGConfig(AlgorithmConfig):
             obs_shape,
             np.dtype(obs_dtype),
             frame_stack,
+            with_prev_actions=bool(self._network_setting("previous_action")),
         )
+
+    def _network_setting(self, name: str) -> Any:
+        return (self.model.get("custom_model_config") or {}).get(name)
 
     @property
     def uses_gpu(self) -> bool:

@@ -215,6 +215,12 @@ class PPGSettings(BaseModel):
     vf_true_weight: Annotated[Number, Field(ge=0)] = Field(
         1.0, description="Weight of the true value head's loss in the auxiliary phase."
     )
+    aux_augmentation: str | dict[str, Any] | None = Field(
+        None,
+        description="How the observations of the auxiliary phase's training passes are changed: a "
+        "name (random_translate), or a mapping with the name as type and options; the targets stay "
+        "those of the clean ones. None: not at all, as in the paper.",
+    )
     minibatch_unit: Literal["segment", "step"] = Field(
         "segment", description="What minibatches are drawn from: whole segments or single steps."
     )

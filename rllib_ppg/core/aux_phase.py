@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from rllib_ppg.core.distributions import ActionSpec
-from rllib_ppg.core.frames import Frames, Rows
+from rllib_ppg.core.frames import Inputs, Rows
 from rllib_ppg.core.losses import aux_loss
+from rllib_ppg.core.noise import KEPT, Noise, NoisyFrames
 from rllib_ppg.core.numeric_fault import BrokenStep, Evidence, FaultFlag, with_evidence
 from rllib_ppg.core.precision import MixedPrecision, Precision, check_precision
 from rllib_ppg.core.replicas import Replica
@@ -50,6 +51,8 @@ class AuxPhaseSettings:
         minibatch_unit: "segment" keeps the T steps of a segment together, as the reference;
             "step" mixes single steps.
         precision: Number format of the network's passes, those for the old policy included.
+        augmentation: How the observations of training passes are changed, as
+            `augment_setting.make_augmentation` takes it; None: not at all.
 
     Raises:
         ValueError: If a count, the unit or the format makes no sense.
@@ -63,6 +66,7 @@ class AuxPhaseSettings:
     grad_clip: float | None = None
     minibatch_unit: MinibatchUnit = "segment"
     precision: Precision = "float32"
+    augmentation: str | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_unit(self.minibatch_unit)
@@ -84,6 +88,7 @@ class AuxStep(NamedTuple):
         units: The minibatch's rows of the store in order, or flat (row, step) numbers with the
             unit "step".
         stats: Statistics on the device.
+        noise: What `NoisyFrames.again` needs to draw the minibatch's noise again.
     """
 
     epoch: int
@@ -91,6 +96,7 @@ class AuxStep(NamedTuple):
     minibatches: int
     units: IndexArray
     stats: StepStats
+    noise: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
         """Name the step for a person, counting from 1."""
@@ -114,6 +120,7 @@ class AuxPhase:
         store: The segments.
         precision: Format of the network's passes.
         permutation: Draws a permutation of n.
+        noise: Augmentation and dropout of the training passes; None for neither.
         state: Where to go on, as `get_state` of a phase over the same segments gave it; from the
             beginning by default.
 
@@ -137,6 +144,7 @@ class AuxPhase:
         store: SegmentStore,
         precision: MixedPrecision,
         permutation: Callable[[int], IndexArray],
+        noise: Noise | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         if store.count == 0:
@@ -149,6 +157,7 @@ class AuxPhase:
         self._permutation = permutation
         self._num_steps = store.num_steps
         self._frames = store.frames()
+        self._noisy = NoisyFrames(self._frames, noise, store.obs_shape)
         targets = torch.from_numpy(store.value_targets[: store.count]).flatten()
         self._targets = updater.on_devices(targets)
         self._order = store.pairs()
@@ -231,15 +240,22 @@ class AuxPhase:
 
     def _evidence(self, step: AuxStep) -> Evidence:
         """Return a step's minibatch, and what its loss was made with."""
-        whole = self._settings.minibatch_unit == "segment"
-        rows = torch.from_numpy(segment_rows(step.units, self._num_steps if whole else 1))
+        numbers = self._row_numbers(step.units)
+        rows = torch.from_numpy(numbers)
         device = self._updater.device
         at = Rows(rows, rows.to(device))
+        draws = self._noisy.again(numbers, step.noise)
+        inputs = self._noisy.inputs(at, device)
         tensors = {
-            "obs": self._frames.read(at, device).cpu(),
+            "obs": inputs.obs.cpu(),
             "old_inputs": self.old_inputs[at.device].cpu(),
             "value_targets": self._targets[device][at.device].cpu(),
         }
+        if inputs.prev_actions is not None:
+            tensors["prev_actions"] = inputs.prev_actions.cpu()
+        for name in draws:
+            if name.startswith(KEPT):
+                tensors[name] = torch.from_numpy(draws[name])
         facts = {
             "phase": "aux",
             "kind": "aux",
@@ -252,6 +268,10 @@ class AuxPhase:
             "precision": self._precision.get_state(),
         }
         return Evidence("minibatch", facts, tensors)
+
+    def _row_numbers(self, units: IndexArray) -> IndexArray:
+        whole = self._settings.minibatch_unit == "segment"
+        return segment_rows(units, self._num_steps if whole else 1)
 
     def step(self) -> AuxStep | None:
         """Do one minibatch: an optimiser step, or None where the old policy was recorded.
@@ -280,12 +300,14 @@ class AuxPhase:
         )
 
     def _policy_inputs(self, replica: Replica, rows: Rows) -> Tensor:
-        return replica.policy(self._frames.read(rows, replica.device))[0]
+        return replica.policy(*self._frames.inputs(rows, replica.device))[0]
 
     def _optimize(self) -> AuxStep:
         if self.minibatch == 0:
             self._begin_epoch()
         assert self._loss is not None
+        units = self._pieces[self.minibatch]
+        noise = self._noisy.begin(self._row_numbers(units))
         stats = self._updater.update(
             self._optimizer,
             self._minibatches[self.minibatch],
@@ -294,8 +316,7 @@ class AuxPhase:
             self._precision,
             self._fault,
         )
-        units = self._pieces[self.minibatch]
-        return AuxStep(self.epoch, self.minibatch, self.minibatches, units, stats)
+        return AuxStep(self.epoch, self.minibatch, self.minibatches, units, stats, noise)
 
     def _begin_epoch(self) -> None:
         whole = self._settings.minibatch_unit == "segment"
@@ -310,7 +331,7 @@ class AuxPhase:
         self._loss = aux_loss_function(
             self._spec,
             self._settings,
-            self._frames,
+            self._noisy,
             self._updater.on_devices(self.old_inputs),
             self._targets,
         )
@@ -319,7 +340,7 @@ class AuxPhase:
 def aux_loss_function(
     spec: ActionSpec,
     settings: AuxPhaseSettings,
-    frames: Frames,
+    inputs: Callable[[Replica, Rows], Inputs],
     old_inputs: Mapping[torch.device, Tensor],
     targets: Mapping[torch.device, Tensor],
 ) -> LossFunction:
@@ -328,30 +349,30 @@ def aux_loss_function(
     Args:
         spec: How the policy head's outputs are read.
         settings: Hyper-parameters.
-        frames: The observations.
+        inputs: Gives what the network takes for some rows.
         old_inputs: The old policy's outputs by row (R, A), on each device.
         targets: The value targets by row (R,), on each device.
     """
-    return partial(_loss, spec, settings, frames, old_inputs, targets)
+    return partial(_loss, spec, settings, inputs, old_inputs, targets)
 
 
 def _loss(
     spec: ActionSpec,
     settings: AuxPhaseSettings,
-    frames: Frames,
+    inputs: Callable[[Replica, Rows], Inputs],
     old_inputs: Mapping[torch.device, Tensor],
     targets: Mapping[torch.device, Tensor],
     replica: Replica,
     rows: Rows,
 ) -> tuple[Tensor, StepStats]:
-    output = replica.forward(frames.read(rows, replica.device))
+    output = replica.forward(*inputs(replica, rows))
     loss, stats = aux_loss(
         spec.distribution(output.logits),
         spec.distribution(old_inputs[replica.device][rows.device]),
-        output.aux_vf.float(),
+        None if output.aux_vf is None else output.aux_vf.float(),
         output.vf.float(),
         targets[replica.device][rows.device],
         beta_clone=settings.beta_clone,
         vf_true_weight=settings.vf_true_weight,
     )
-    return loss, stats._asdict()
+    return loss, {name: value for name, value in stats._asdict().items() if value is not None}

@@ -26,7 +26,7 @@ WEIGHTS = "policy.safetensors"
 DESCRIPTION = "policy.json"
 FILES = TensorFolder(
     format="rllib_ppg policy",
-    version=1,
+    version=2,
     description=DESCRIPTION,
     tensors=WEIGHTS,
     checksum="weights_crc32",
@@ -49,13 +49,21 @@ class ExportedPolicy:
 
     @torch.inference_mode()
     def act(
-        self, obs: Any, *, generator: torch.Generator | None = None, greedy: bool = False
+        self,
+        obs: Any,
+        previous_actions: Any = None,
+        *,
+        generator: torch.Generator | None = None,
+        greedy: bool = False,
     ) -> np.ndarray:
         """Choose an action for each observation.
 
         Args:
             obs: Observations (N, ...) as the environment gives them; frames stacked where
                 `meta.frame_stack` is above 1.
+            previous_actions: The environment's actions that led to them (N,), in an episode's
+                beginning its first action; for a network that takes them
+                (`network.takes_prev_actions`), and for no other.
             generator: What to draw from (a generator of the CPU); torch's global one if None.
             greedy: Take the most probable action instead of drawing one.
 
@@ -65,16 +73,19 @@ class ExportedPolicy:
         Raises:
             UserError: If shape or type of the observations are others than in training.
         """
-        distribution = self._distribution(obs)
+        distribution = self._distribution(obs, previous_actions)
         actions = distribution.mode() if greedy else distribution.sample(generator)
         return self.meta.env_actions(actions.numpy())
 
     @torch.inference_mode()
-    def probabilities(self, obs: Any) -> np.ndarray | tuple[np.ndarray, ...]:
+    def probabilities(
+        self, obs: Any, previous_actions: Any = None
+    ) -> np.ndarray | tuple[np.ndarray, ...]:
         """Compute the probability of every action.
 
         Args:
             obs: As for `act`.
+            previous_actions: As for `act`.
 
         Returns:
             float32 (N, A), in the order of the environment's actions; where an action is several
@@ -83,21 +94,39 @@ class ExportedPolicy:
         Raises:
             UserError: If the actions are continuous, or as for `act`.
         """
-        distribution = self._distribution(obs)
+        distribution = self._distribution(obs, previous_actions)
         if isinstance(distribution, Categorical):
             return distribution.log_probs.exp().numpy()
         if isinstance(distribution, MultiCategorical):
             return tuple(part.log_probs.exp().numpy() for part in distribution.parts)
         raise UserError("The actions of this policy are continuous: they have no probabilities.")
 
-    def _distribution(self, obs: Any) -> Distribution:
+    def _distribution(self, obs: Any, previous_actions: Any) -> Distribution:
         device = next(self.network.parameters()).device
         rows = torch.from_numpy(self._checked(obs)).to(device)
         if self.meta.observations.start:
             rows = rows - self.meta.observations.start
-        logits, _ = self.network.policy(rows)
+        before = self._checked_actions(previous_actions, len(rows))
+        logits, _ = self.network.policy(rows, None if before is None else before.to(device))
         # On the CPU, so that one generator draws the same actions on every device.
         return self.meta.action.distribution(logits.float().cpu())
+
+    def _checked_actions(self, given: Any, count: int) -> Tensor | None:
+        """The policy's own previous actions (N,), refused where the network would misread them."""
+        if not self.network.takes_prev_actions:
+            if given is not None:
+                raise UserError("This policy takes no previous actions; leave them out.")
+            return None
+        actions, first = np.asarray(given), int(self.meta.env_actions.start[0])
+        last = first + self.meta.action.num_inputs - 1
+        fits = actions.shape == (count,) and np.issubdtype(actions.dtype, np.integer)
+        if given is None or not fits or np.any((actions < first) | (actions > last)):
+            raise UserError(
+                "This policy takes the previous actions beside the observations: whole numbers "
+                f"from {first} to {last}, one for each of the {count} rows, {first} where an "
+                "episode begins."
+            )
+        return torch.from_numpy(np.asarray(actions - first, np.int64))
 
     def _checked(self, obs: Any) -> np.ndarray:
         """Observations as the network takes them, refused where it would misread them."""

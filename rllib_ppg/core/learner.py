@@ -13,10 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rllib_ppg.core.augment_setting import make_augmentation
 from rllib_ppg.core.aux_phase import AUX_STATS, AuxPhase, AuxPhaseSettings
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.frames import Frames
 from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.core.noise import Draw, Noise
 from rllib_ppg.core.numeric_fault import BrokenStep, with_evidence
 from rllib_ppg.core.policy_phase import (
     POLICY_STATS,
@@ -66,6 +68,7 @@ class PhasicLearner:
         micro_batch_size: Most rows in one pass; None takes all that a thread or device has.
         generator: Source of the permutations.
         permutation: Draws a permutation of n instead of the generator.
+        draw_noise: Draws the augmentation and dropout of an auxiliary minibatch instead of it.
 
     Attributes:
         entropy_coeff: The current weight of the entropy bonus.
@@ -88,6 +91,7 @@ class PhasicLearner:
         micro_batch_size: int | None = None,
         generator: np.random.Generator,
         permutation: Callable[[int], IndexArray] | None = None,
+        draw_noise: Draw | None = None,
     ) -> None:
         self.network = network.to(torch.device(device))
         self.action_spec = action_spec
@@ -96,6 +100,9 @@ class PhasicLearner:
         self.entropy_coeff = policy_settings.entropy_coeff
         self._generator = generator
         self._permutation = permutation or generator.permutation
+        setting = aux_settings.augmentation
+        augmentation = None if setting is None else make_augmentation(setting)
+        self._noise = Noise(augmentation, self.network, generator, draw_noise)
         replicas = Replicas([self.network, *copies], threads=threads, compile=compile)
         self._updater = Updater(replicas, micro_batch_size)
         self.device = self._updater.device
@@ -130,14 +137,23 @@ class PhasicLearner:
         """Set the weight of the entropy bonus."""
         self.entropy_coeff = entropy_coeff
 
-    def values(self, obs: npt.NDArray[Any] | Tensor | Frames) -> npt.NDArray[np.float32]:
-        """Compute the true value of observations (B, ...), float32 (B,), without gradient."""
-        frames = obs if isinstance(obs, Frames) else Frames.of(obs)
+    def values(
+        self,
+        obs: npt.NDArray[Any] | Tensor | Frames,
+        prev_actions: npt.NDArray[np.int64] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Compute the true value of observations (B, ...), float32 (B,), without gradient.
+
+        Args:
+            obs: The observations; `Frames` hold the actions before them already.
+            prev_actions: The actions before them (B,), where the network takes them.
+        """
+        frames = obs if isinstance(obs, Frames) else Frames.of(obs, prev_actions)
         if len(frames) == 0:
             return np.empty(0, np.float32)
         self._updater.replicas.broadcast()
         values = self._updater.map(
-            lambda replica, rows: replica.value(frames.read(rows, replica.device)),
+            lambda replica, rows: replica.value(*frames.inputs(rows, replica.device)),
             0,
             len(frames),
             self._precisions["policy"],
@@ -200,6 +216,7 @@ class PhasicLearner:
             store=store,
             precision=self._precisions["aux"],
             permutation=self._permutation,
+            noise=self._noise,
             state=state,
         )
 

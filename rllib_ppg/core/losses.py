@@ -47,7 +47,7 @@ class AuxStats(NamedTuple):
 
     loss_total: Tensor
     pol_distance: Tensor
-    vf_aux: Tensor
+    vf_aux: Tensor | None
     vf_true: Tensor
 
 
@@ -139,7 +139,7 @@ def value_loss(
 def aux_loss(
     dist: Distribution,
     old_dist: Distribution,
-    aux_vf: Tensor,
+    aux_vf: Tensor | None,
     vf: Tensor,
     targets: Tensor,
     *,
@@ -151,7 +151,7 @@ def aux_loss(
     Args:
         dist: The current policy at the B observations.
         old_dist: The policy before the phase at the same observations, without gradient.
-        aux_vf: Auxiliary values (B,).
+        aux_vf: Auxiliary values (B,); None without an auxiliary value head.
         vf: True values (B,).
         targets: Value targets of the time of collection (B,).
         beta_clone: Weight of the mean KL(old || new).
@@ -164,12 +164,16 @@ def aux_loss(
     openai/phasic-policy-gradient@7295473.
     """
     pol_distance = old_dist.kl(dist).mean()
-    vf_aux = 0.5 * (aux_vf - targets).square().mean()
     vf_true = 0.5 * (vf - targets).square().mean()
-    loss = beta_clone * pol_distance + vf_aux + vf_true_weight * vf_true
+    loss = beta_clone * pol_distance
+    vf_aux = None
+    if aux_vf is not None:
+        vf_aux = 0.5 * (aux_vf - targets).square().mean()
+        loss = loss + vf_aux
+    loss = loss + vf_true_weight * vf_true
     return loss, AuxStats(
         loss_total=loss.detach(),
         pol_distance=pol_distance.detach(),
-        vf_aux=vf_aux.detach(),
+        vf_aux=None if vf_aux is None else vf_aux.detach(),
         vf_true=vf_true.detach(),
     )

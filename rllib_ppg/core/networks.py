@@ -37,8 +37,8 @@ class PhasicNetwork(nn.Module):
 
     Args:
         make_encoder: Makes an encoder module with an `output_size`; called once, or twice for dual.
-            Its `forward` takes the observations, and the previous actions where it has `num_actions`
-            above 0, and `kept` where it has `dropout` above 0.
+            Its `forward` takes the observations; where it has `num_actions` above 0 the previous
+            actions too, and where it has `dropout` above 0 `kept`.
         num_outputs: Outputs of the policy head, A.
         arch: "dual", "detach" or "shared".
         normed_init: Heads start with weight norm 0.1 and no bias.

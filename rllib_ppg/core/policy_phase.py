@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rllib_ppg.core.distributions import ActionSpec
-from rllib_ppg.core.frames import Frames, Rows, as_tensor
+from rllib_ppg.core.frames import Frames, Inputs, Rows, as_tensor
 from rllib_ppg.core.losses import policy_loss, value_loss
 from rllib_ppg.core.numeric_fault import Evidence, FaultFlag
 from rllib_ppg.core.precision import MixedPrecision, Precision, check_precision
@@ -113,6 +113,8 @@ class PolicyBatch:
         advantages: Standardised advantages, float32 (N, T).
         value_targets: Float32 (N, T).
         vf_preds: Values predicted while acting, float32 (N, T).
+        prev_actions: The action before each, int64 (N, T), where the network takes them and `obs`
+            are not rows of frames, which hold them already.
     """
 
     obs: npt.NDArray[Any] | Tensor | Frames
@@ -121,12 +123,17 @@ class PolicyBatch:
     advantages: npt.NDArray[Any] | Tensor
     value_targets: npt.NDArray[Any] | Tensor
     vf_preds: npt.NDArray[Any] | Tensor
+    prev_actions: npt.NDArray[np.int64] | Tensor | None = None
 
     def frames(self) -> Frames:
         """Return the observations by row, environment first."""
         if isinstance(self.obs, Frames):
             return self.obs
-        return Frames.of(as_tensor(self.obs).flatten(0, 1))
+        before = self.prev_actions
+        return Frames.of(
+            as_tensor(self.obs).flatten(0, 1),
+            None if before is None else as_tensor(before).flatten(0, 1),
+        )
 
 
 class PolicyStep(NamedTuple):
@@ -246,7 +253,10 @@ class PolicyPhase:
             "vf_preds": batch.vf,
         }
         tensors = {name: copies[device][at.device].cpu() for name, copies in columns.items()}
-        tensors["obs"] = batch.frames.read(at, device).cpu()
+        inputs = batch.frames.inputs(at, device)
+        tensors["obs"] = inputs.obs.cpu()
+        if inputs.prev_actions is not None:
+            tensors["prev_actions"] = inputs.prev_actions.cpu()
         facts = {
             "phase": "policy",
             "kind": step.kind,
@@ -264,7 +274,7 @@ class PolicyPhase:
     def _loss(
         self, batch: _Batch, kind: Kind, replica: Replica, rows: Rows
     ) -> tuple[Tensor, StepStats]:
-        logits, vf = _heads(replica, kind, batch.frames.read(rows, replica.device))
+        logits, vf = _heads(replica, kind, batch.frames.inputs(rows, replica.device))
         stats: StepStats = {}
         losses: list[Tensor] = []
         if logits is not None:
@@ -304,10 +314,10 @@ class PolicyPhase:
         return loss, stats._asdict()
 
 
-def _heads(replica: Replica, kind: Kind, obs: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def _heads(replica: Replica, kind: Kind, inputs: Inputs) -> tuple[Tensor | None, Tensor | None]:
     if kind == "joint":
-        output = replica.forward(obs)
+        output = replica.forward(*inputs)
         return output.logits, output.vf
     if kind == "value":
-        return None, replica.value(obs)
-    return replica.policy(obs)[0], None
+        return None, replica.value(*inputs)
+    return replica.policy(*inputs)[0], None

@@ -68,9 +68,12 @@ class SegmentStore:
         frame_stack: k; the last axis of `obs_shape` is k times a frame's.
         devices: Where the frames stand; on several devices there is a copy on each.
         pin_memory: Keep the host's frames in memory that a GPU can copy from without waiting.
+        with_prev_actions: Keep the action before each step too.
 
     Attributes:
+        obs_shape: Shape of one observation.
         value_targets: float32 (S, T).
+        prev_actions: int64 (S, T), 0 where an episode begins; None without them.
         env: Environment of each segment, int64 (S,).
         iteration: Position of each segment's iteration within the phase, int64 (S,).
         count: Segments stored so far.
@@ -89,10 +92,12 @@ class SegmentStore:
         frame_stack: int = 1,
         devices: Sequence[torch.device] = (torch.device("cpu"),),
         pin_memory: bool = False,
+        with_prev_actions: bool = False,
     ) -> None:
         if capacity < 1 or num_steps < 1:
             raise ValueError(f"capacity={capacity} and num_steps={num_steps} must be at least 1.")
         self.capacity = capacity
+        self.obs_shape = tuple(obs_shape)
         self.num_steps = num_steps
         self.frame_stack = frame_stack
         shape = (capacity, num_steps + frame_stack - 1, *frame_shape(obs_shape, frame_stack))
@@ -101,6 +106,7 @@ class SegmentStore:
             _pin(self._frames[_HOST])
         self._oldest = np.zeros((capacity, num_steps), np.int64) if frame_stack > 1 else None
         self.value_targets = np.empty((capacity, num_steps), np.float32)
+        self.prev_actions = np.empty((capacity, num_steps), np.int64) if with_prev_actions else None
         self.env = np.empty(capacity, np.int64)
         self.iteration = np.empty(capacity, np.int64)
         self.count = 0
@@ -113,18 +119,18 @@ class SegmentStore:
         obs_shape: Sequence[int],
         obs_dtype: npt.DTypeLike = np.uint8,
         frame_stack: int = 1,
+        with_prev_actions: bool = False,
     ) -> int:
         """Return the bytes of a full store on one device, without making one."""
         frame = math.prod(frame_shape(obs_shape, frame_stack)) * np.dtype(obs_dtype).itemsize
-        step = 4 + (8 if frame_stack > 1 else 0)
+        step = 4 + 8 * (frame_stack > 1) + 8 * with_prev_actions
         return capacity * ((num_steps + frame_stack - 1) * frame + num_steps * step + 2 * 8)
 
     @property
     def nbytes(self) -> int:
         """Bytes of this store when full, on one device."""
         arrays: list[npt.NDArray[Any]] = [self.value_targets, self.env, self.iteration]
-        if self._oldest is not None:
-            arrays.append(self._oldest)
+        arrays += [array for array in (self._oldest, self.prev_actions) if array is not None]
         return next(iter(self._frames.values())).nbytes + sum(array.nbytes for array in arrays)
 
     @property
@@ -193,11 +199,14 @@ class SegmentStore:
         """Return the observations of some segments, all stored ones by default, by flat row."""
         rows = slice(0, self.count) if rows is None else rows
         frames = {device: place[rows].flatten(0, 1) for device, place in self._frames.items()}
-        if self._oldest is None:
-            return Frames(frames, None)
-        oldest = torch.from_numpy(self._oldest[rows])
-        stacks = {device: StackIndex(oldest.to(device), self.frame_stack) for device in frames}
-        return Frames(frames, stacks)
+        before, stacks = None, None
+        if self.prev_actions is not None:
+            actions = torch.from_numpy(self.prev_actions[rows]).flatten()
+            before = {device: actions.to(device) for device in frames}
+        if self._oldest is not None:
+            oldest = torch.from_numpy(self._oldest[rows])
+            stacks = {device: StackIndex(oldest.to(device), self.frame_stack) for device in frames}
+        return Frames(frames, stacks, before)
 
     def get_state(self) -> dict[str, Any]:
         """Return all but the frames, in numpy and plain Python."""
@@ -208,6 +217,7 @@ class SegmentStore:
             "iteration": self.iteration[rows].copy(),
             "value_targets": self.value_targets[rows].copy(),
             "oldest": None if self._oldest is None else self._oldest[rows].copy(),
+            "prev_actions": None if self.prev_actions is None else self.prev_actions[rows].copy(),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -224,6 +234,8 @@ class SegmentStore:
             )
         if (state["oldest"] is None) != (self._oldest is None):
             raise ValueError("the stored segments have another frame_stack.")
+        if (state.get("prev_actions") is None) != (self.prev_actions is None):
+            raise ValueError("previous actions are kept in the stored segments, or here, alone.")
         self.count = len(targets)
         rows = slice(0, self.count)
         self._iterations = int(state["iterations"])
@@ -232,6 +244,8 @@ class SegmentStore:
         self.value_targets[rows] = targets
         if self._oldest is not None:
             self._oldest[rows] = state["oldest"]
+        if self.prev_actions is not None:
+            self.prev_actions[rows] = state["prev_actions"]
 
     def read_frames(self, rows: slice) -> npt.NDArray[Any]:
         """Return the frames of some segments (n, T + k - 1, ...) on the host.
