@@ -3,8 +3,9 @@
 Python, Tune and the command line all end here, so that they agree on names, types and ranges.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from rllib_ppg.algorithm.keys import (
     rllib_defaults,
 )
 from rllib_ppg.algorithm.model import MODEL_SETTINGS, MODELS, parse_model_settings
+from rllib_ppg.algorithm.parts import check_parts
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker
 from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings, check_settings, interpolate
 from rllib_ppg.core.learner import AuxPhaseSettings, PolicyPhaseSettings
@@ -146,6 +148,7 @@ class PPGConfig(AlgorithmConfig):
         self._check_compiler()
         self._check_sizes()
         self._check_micro_batch()
+        check_parts(self)
         super().validate()
 
     def _resolve_counts(self) -> None:
@@ -241,12 +244,14 @@ class PPGConfig(AlgorithmConfig):
 
     def _check_sizes(self) -> None:
         rows = self.num_envs * self.rollout_fragment_length
-        if self.minibatch_unit == "segment":
+        if self.mbsize_rows is not None:
+            pass  # the last minibatch may be shorter
+        elif self.minibatch_unit == "segment":
             resources.check_divides("nminibatch", self.nminibatch, self.num_envs, "num_envs")
         else:
             what = "num_envs x rollout_fragment_length"
             resources.check_divides("nminibatch", self.nminibatch, rows, what)
-        if self.n_aux_epochs:
+        if self.n_aux_epochs and self.aux_mbsize_rows is None:
             segments = self.n_pi * self.num_envs
             resources.check_divides("aux_mbsize", self.aux_mbsize, segments, "n_pi x num_envs")
 
@@ -276,10 +281,28 @@ class PPGConfig(AlgorithmConfig):
         return max(self._minibatch_sizes())
 
     def _minibatch_sizes(self) -> list[int]:
-        sizes = [self.num_envs * self.rollout_fragment_length // self.nminibatch]
+        rows = self.num_envs * self.rollout_fragment_length
+        sizes = [self.mbsize_rows or rows // self.nminibatch]
         if self.n_aux_epochs:
-            sizes.append(self.aux_mbsize * self.rollout_fragment_length)
+            sizes.append(self.aux_mbsize_rows or self.aux_mbsize * self.rollout_fragment_length)
         return sizes
+
+    def policy_minibatches(self) -> int:
+        """Minibatches of a policy-phase epoch."""
+        rows = self.num_envs * self.rollout_fragment_length
+        return math.ceil(rows / self.mbsize_rows) if self.mbsize_rows else self.nminibatch
+
+    def aux_minibatches(self) -> int:
+        """Minibatches of an epoch of the auxiliary phase."""
+        steps = self.rollout_fragment_length
+        rows = self.n_pi * self.num_envs * steps
+        return math.ceil(rows / (self.aux_mbsize_rows or self.aux_mbsize * steps))
+
+    @property
+    def aux_unit(self) -> Literal["segment", "step"]:
+        """What auxiliary minibatches are drawn from."""
+        unit: Literal["segment", "step"] = self.aux_minibatch_unit or self.minibatch_unit
+        return unit
 
     def policy_phase_settings(self) -> PolicyPhaseSettings:
         """The policy phase's part of the configuration, for the learner."""
@@ -294,8 +317,19 @@ class PPGConfig(AlgorithmConfig):
             value_clip_param=self.value_clip_param,
             grad_clip=self.grad_clip,
             minibatch_unit=self.minibatch_unit,
-            lr=self.scheduled("lr", 0),
+            mbsize_rows=self.mbsize_rows,
+            num_accumulates=self.num_accumulates,
+            shuffle_minibatches=self.shuffle_minibatches,
+            lr=self.rates(0, 1)[0],
+            value_lr=self.rates(0, 1)[2],
             precision=self.policy_precision,
+            grad_clip_elementwise=self.grad_clip_elementwise,
+            grad_clip_adaptive=self.grad_clip_adaptive,
+            optimizers=self.optimizers,
+            weight_decay=self.weight_decay,
+            detach_value=self.detach_value_head,
+            alternate_entropy_coeff=self.alternate_entropy_coeff,
+            unique_threshold=self.unique_threshold,
         )
 
     def aux_phase_settings(self) -> AuxPhaseSettings:
@@ -305,16 +339,31 @@ class PPGConfig(AlgorithmConfig):
             aux_mbsize=self.aux_mbsize,
             beta_clone=self.beta_clone,
             vf_true_weight=self.vf_true_weight,
-            aux_lr=self.scheduled("aux_lr", 0),
+            aux_lr=self.rates(0, 1)[1],
             grad_clip=self.grad_clip,
-            minibatch_unit=self.minibatch_unit,
+            minibatch_unit=self.aux_unit,
+            mbsize_rows=self.aux_mbsize_rows,
+            num_accumulates=self.aux_num_accumulates,
+            shuffle_minibatches=self.shuffle_minibatches,
             precision=self.aux_precision,
         )
 
     def scheduled(self, name: str, env_steps: int) -> float:
-        """Value of `lr`, `aux_lr` or `entropy_coeff` after `env_steps` environment steps."""
+        """Value of a key with a schedule, such as `entropy_coeff`, after `env_steps` steps."""
         schedule = getattr(self, f"{name}_schedule")
         return interpolate(schedule, env_steps) if schedule else getattr(self, name)
+
+    def rates(self, env_steps: int, iteration: int) -> tuple[float, float, float]:
+        """Learning rates of the policy phase, the auxiliary phase and the value's own Adam.
+
+        Args:
+            env_steps: Environment steps before the policy iteration.
+            iteration: Its number, from 1.
+        """
+        lr, aux_lr = self.scheduled("lr", env_steps), self.scheduled("aux_lr", env_steps)
+        value_lr = self.scheduled("value_lr", env_steps)
+        factor = self.lr_decay**iteration
+        return lr * factor, aux_lr * factor, (lr if value_lr is None else value_lr) * factor
 
     def store_segments(self) -> int:
         """Segments that the learner's store holds: a phase's, or an iteration's without one."""
@@ -328,7 +377,13 @@ class PPGConfig(AlgorithmConfig):
             obs_shape,
             np.dtype(obs_dtype),
             frame_stack,
+            self.recomputes_targets,
         )
+
+    @property
+    def recomputes_targets(self) -> bool:
+        """Whether the store keeps what value targets are computed anew from."""
+        return self.aux_value_targets == "recomputed"
 
     @property
     def uses_gpu(self) -> bool:

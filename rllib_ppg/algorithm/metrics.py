@@ -37,6 +37,7 @@ METRICS: dict[str, str] = {
     "phase/stored_segments": "Segments in the frame store.",
     "lr": "Learning rate of the policy phase.",
     "aux_lr": "Learning rate of the auxiliary phase.",
+    "gamma": "Discount per environment step.",
     "entropy_coeff": "Weight of the entropy bonus.",
     "reward_scale": "What rewards are divided by before clipping.",
     "time/sample_s": "Seconds that the iteration waited for rollouts.",

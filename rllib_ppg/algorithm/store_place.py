@@ -76,6 +76,7 @@ def make_store(
         frame_stack=frame_stack,
         devices=place.devices,
         pin_memory=place.pin_memory,
+        with_returns=config.recomputes_targets,
     )
 
 

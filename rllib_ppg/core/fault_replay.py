@@ -22,7 +22,7 @@ from rllib_ppg.core.fault_files import Dump, damaged
 from rllib_ppg.core.fault_numbers import Layer, Module, Numbers, describe, describe_layer
 from rllib_ppg.core.frames import Frames, Rows
 from rllib_ppg.core.networks import PhasicNetwork
-from rllib_ppg.core.policy_phase import PolicyBatch, PolicyPhase, PolicyPhaseSettings
+from rllib_ppg.core.policy_phase import PolicyBatch, PolicyPhaseSettings, policy_loss_function
 from rllib_ppg.core.precision import MixedPrecision
 from rllib_ppg.core.replicas import Replica, Replicas
 from rllib_ppg.core.updates import LossFunction, Updater
@@ -111,9 +111,9 @@ class _Step:
         """Compute loss and gradient with passes in a format."""
         mixed = MixedPrecision(precision, _CPU)
         mixed.set_state(self.facts["precision"])
-        (minibatch,) = self.updater.minibatches([np.arange(len(self.rows["obs"]))], 1)
+        minibatches = self.updater.minibatches([np.arange(len(self.rows["obs"]))], 1)
         with _FirstBroken(self.network) as first:
-            stats = self.updater.gradient(minibatch, self._loss_function(mixed), mixed)
+            stats = self.updater.gradient(minibatches, self._loss_function(), mixed)
         norm = _gradient_norm(self.network)
         losses = {name: float(value) for name, value in stats.items()}
         blamed = bool(mixed.blamed(~torch.isfinite(norm)))
@@ -123,7 +123,7 @@ class _Step:
         losses["grad_norm"] = float(norm)
         return Diagnosis(repeats, losses=losses, module=first.found, layers=layers)
 
-    def _loss_function(self, precision: MixedPrecision) -> LossFunction:
+    def _loss_function(self) -> LossFunction:
         settings = self.facts["settings"]
         if self.facts["phase"] == "aux":
             columns = (self.rows[name] for name in ("old_inputs", "value_targets"))
@@ -132,18 +132,14 @@ class _Step:
             return aux_loss_function(
                 self.spec, AuxPhaseSettings(**settings), frames, old_inputs, targets
             )
-        phase = PolicyPhase(
+        batch: dict[str, Any] = {name: column[None] for name, column in self.rows.items()}
+        return policy_loss_function(
             self.updater,
-            {},
             self.spec,
             PolicyPhaseSettings(**settings),
-            entropy_coeff=self.facts["entropy_coeff"],
-            precision=precision,
-            permutation=np.arange,
-        )
-        return phase.loss_function(
-            PolicyBatch(**{name: column[None] for name, column in self.rows.items()}),
+            PolicyBatch(**batch),
             self.facts["kind"],
+            self.facts["entropy_coeff"],
         )
 
     def log_ratios(self) -> Tensor | None:

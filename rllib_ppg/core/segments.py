@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rllib_ppg.core.frames import Frames, StackIndex, oldest_frames
+from rllib_ppg.core.stored_returns import StoredReturns
 
 IndexArray = npt.NDArray[np.int64]
 
@@ -45,6 +46,11 @@ def aux_pieces(permutation: IndexArray, size: int) -> list[IndexArray]:
     return [permutation[start : start + size] for start in range(0, len(permutation), size)]
 
 
+def shuffled(pieces: list[IndexArray], permutation: IndexArray) -> list[IndexArray]:
+    """Return the pieces in the order of a permutation, so that a short one may come anywhere."""
+    return [pieces[i] for i in permutation]
+
+
 def segment_rows(segments: IndexArray, num_steps: int) -> IndexArray:
     """Return the flat row numbers of whole segments, (len(segments) * T,), steps in order."""
     rows = np.asarray(segments, np.int64)[:, None] * num_steps + np.arange(num_steps)
@@ -68,8 +74,10 @@ class SegmentStore:
         frame_stack: k; the last axis of `obs_shape` is k times a frame's.
         devices: Where the frames stand; on several devices there is a copy on each.
         pin_memory: Keep the host's frames in memory that a GPU can copy from without waiting.
+        with_returns: Keep what value targets are computed anew from.
 
     Attributes:
+        returns: Rewards and ends of episodes; None without them.
         value_targets: float32 (S, T).
         env: Environment of each segment, int64 (S,).
         iteration: Position of each segment's iteration within the phase, int64 (S,).
@@ -89,6 +97,7 @@ class SegmentStore:
         frame_stack: int = 1,
         devices: Sequence[torch.device] = (torch.device("cpu"),),
         pin_memory: bool = False,
+        with_returns: bool = False,
     ) -> None:
         if capacity < 1 or num_steps < 1:
             raise ValueError(f"capacity={capacity} and num_steps={num_steps} must be at least 1.")
@@ -101,6 +110,7 @@ class SegmentStore:
             _pin(self._frames[_HOST])
         self._oldest = np.zeros((capacity, num_steps), np.int64) if frame_stack > 1 else None
         self.value_targets = np.empty((capacity, num_steps), np.float32)
+        self.returns = StoredReturns(capacity, num_steps) if with_returns else None
         self.env = np.empty(capacity, np.int64)
         self.iteration = np.empty(capacity, np.int64)
         self.count = 0
@@ -113,11 +123,14 @@ class SegmentStore:
         obs_shape: Sequence[int],
         obs_dtype: npt.DTypeLike = np.uint8,
         frame_stack: int = 1,
+        with_returns: bool = False,
     ) -> int:
         """Return the bytes of a full store on one device, without making one."""
         frame = math.prod(frame_shape(obs_shape, frame_stack)) * np.dtype(obs_dtype).itemsize
         step = 4 + (8 if frame_stack > 1 else 0)
-        return capacity * ((num_steps + frame_stack - 1) * frame + num_steps * step + 2 * 8)
+        returns = StoredReturns.bytes_needed(capacity, num_steps) if with_returns else 0
+        segment = (num_steps + frame_stack - 1) * frame + num_steps * step + 2 * 8
+        return capacity * segment + returns
 
     @property
     def nbytes(self) -> int:
@@ -125,6 +138,8 @@ class SegmentStore:
         arrays: list[npt.NDArray[Any]] = [self.value_targets, self.env, self.iteration]
         if self._oldest is not None:
             arrays.append(self._oldest)
+        if self.returns is not None:
+            arrays += vars(self.returns).values()
         return next(iter(self._frames.values())).nbytes + sum(array.nbytes for array in arrays)
 
     @property
@@ -208,6 +223,7 @@ class SegmentStore:
             "iteration": self.iteration[rows].copy(),
             "value_targets": self.value_targets[rows].copy(),
             "oldest": None if self._oldest is None else self._oldest[rows].copy(),
+            "returns": None if self.returns is None else self.returns.get_state(self.count),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -224,6 +240,8 @@ class SegmentStore:
             )
         if (state["oldest"] is None) != (self._oldest is None):
             raise ValueError("the stored segments have another frame_stack.")
+        if self.returns is not None and state.get("returns") is None:
+            raise ValueError("the stored segments have no rewards to compute value targets from.")
         self.count = len(targets)
         rows = slice(0, self.count)
         self._iterations = int(state["iterations"])
@@ -232,6 +250,8 @@ class SegmentStore:
         self.value_targets[rows] = targets
         if self._oldest is not None:
             self._oldest[rows] = state["oldest"]
+        if self.returns is not None:
+            self.returns.set_state(state["returns"])
 
     def read_frames(self, rows: slice) -> npt.NDArray[Any]:
         """Return the frames of some segments (n, T + k - 1, ...) on the host.
@@ -244,6 +264,11 @@ class SegmentStore:
         """Set the frames of some segments (n, T + k - 1, ...)."""
         for place in self._frames.values():
             _copy(frames, place[rows])
+
+    def drop(self, rows: slice) -> None:
+        """Forget the segments that were appended last."""
+        self.count = rows.start
+        self._iterations -= 1
 
     def clear(self) -> None:
         """Forget all segments; the memory is kept."""
