@@ -11,7 +11,8 @@ import torch
 
 from rllib_ppg.algorithm.resources import machine_cpus
 from rllib_ppg.app.cluster import RaySettings, session
-from rllib_ppg.core.networks import Arch, ImpalaEncoder, PhasicNetwork
+from rllib_ppg.core.encoders import ImpalaEncoder
+from rllib_ppg.core.networks import Arch, PhasicNetwork
 from rllib_ppg.envs.procgen_options import parse_options
 
 ACTIONS = 15

@@ -20,6 +20,7 @@ from ray.rllib.models.torch.torch_action_dist import TorchDistributionWrapper
 from ray.rllib.models.torch.torch_modelv2 import TorchModelV2
 from ray.rllib.policy.sample_batch import DEFAULT_POLICY_ID, SampleBatch
 from ray.rllib.policy.torch_policy_v2 import TorchPolicyV2
+from ray.rllib.policy.view_requirement import ViewRequirement
 from ray.rllib.utils.metrics import (
     NUM_AGENT_STEPS_SAMPLED,
     NUM_AGENT_STEPS_TRAINED,
@@ -56,5 +57,6 @@ __all__ = [
     "TorchPolicyV2",
     "TrainingResult",
     "VectorEnv",
+    "ViewRequirement",
     "unsquash_action",
 ]

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from rllib_ppg.core.distributions import ActionSpec
-from rllib_ppg.core.networks import ImpalaEncoder, PhasicNetwork
+from rllib_ppg.core.encoders import ImpalaEncoder
+from rllib_ppg.core.networks import PhasicNetwork
 
 ENV_VAR = "RLLIB_PPG_GOLDEN"
 OWN_FOLDER = Path(__file__).parent / "golden"

@@ -6,13 +6,14 @@ import numpy as np
 import torch
 
 from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.encoders import MLPEncoder
 from rllib_ppg.core.learner import (
     AuxPhaseSettings,
     PhasicLearner,
     PolicyBatch,
     PolicyPhaseSettings,
 )
-from rllib_ppg.core.networks import MLPEncoder, PhasicNetwork
+from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.core.segments import SegmentStore
 
 NUM_ENVS, NUM_STEPS, OBS_SIZE = 6, 5, 3

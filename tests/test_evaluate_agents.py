@@ -12,19 +12,22 @@ from rllib_ppg.app.evaluate_agents import RandomAgent, TrainedAgent, trained_age
 from rllib_ppg.core.distributions import ActionSpec
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0])
+BEFORE = np.zeros(0, np.int64)  # no agent here looks at the actions before
 MAPPING = {"normalize_actions": True, "clip_actions": False}
 
 
 class Fixed(torch.nn.Module):
     """Gives the same logits for every observation."""
 
-    def policy(self, obs: torch.Tensor) -> tuple[torch.Tensor, None]:
+    takes_prev_actions = False
+
+    def policy(self, obs: torch.Tensor, before: None) -> tuple[torch.Tensor, None]:
         return LOGITS.expand(len(obs), -1), None
 
 
 def frequencies(temperature: float) -> np.ndarray:
     agent = TrainedAgent(Fixed(), ActionSpec("categorical", (4,)), MAPPING, temperature)
-    actions = agent.begin(gym.spaces.Discrete(4), 0)(np.zeros((20_000, 1), np.float32))
+    actions = agent.begin(gym.spaces.Discrete(4), 0)(np.zeros((20_000, 1), np.float32), BEFORE)
     return np.bincount(actions, minlength=4) / len(actions)
 
 
@@ -53,8 +56,8 @@ def test_continuous_actions_are_the_mean_or_sampled():
     space, box = gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Box(-1, 1, (2,), np.float32)
     policy = PPGTorchPolicy(space, box, PPGConfig().to_dict())
     obs = np.zeros((2, 3), np.float32)
-    assert np.unique(trained_agent(policy, 0).begin(box, 0)(obs), axis=0).shape == (1, 2)
-    assert np.unique(trained_agent(policy, 1).begin(box, 0)(obs), axis=0).shape == (2, 2)
+    assert np.unique(trained_agent(policy, 0).begin(box, 0)(obs, BEFORE), axis=0).shape == (1, 2)
+    assert np.unique(trained_agent(policy, 1).begin(box, 0)(obs, BEFORE), axis=0).shape == (2, 2)
     with pytest.raises(UserError, match="no logits"):
         trained_agent(policy, 0.5)
 
@@ -64,8 +67,8 @@ def test_continuous_actions_are_the_mean_or_sampled():
 )
 def test_random_actions_lie_in_the_space_and_follow_the_seed(space: gym.Space):
     obs = np.zeros((300, 1))
-    actions = RandomAgent().begin(space, 7)(obs)
+    actions = RandomAgent().begin(space, 7)(obs, BEFORE)
     assert all(space.contains(action) for action in actions)
-    assert np.array_equal(actions, RandomAgent().begin(space, 7)(obs))
-    assert not np.array_equal(actions, RandomAgent().begin(space, 8)(obs))
+    assert np.array_equal(actions, RandomAgent().begin(space, 7)(obs, BEFORE))
+    assert not np.array_equal(actions, RandomAgent().begin(space, 8)(obs, BEFORE))
     assert len(np.unique(actions, axis=0)) == 3 if space.shape == () else 6

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.exported import (
     DESCRIPTION,
-    FORMAT_VERSION,
+    FILES,
     WEIGHTS,
     ExportedPolicy,
     load_policy,
@@ -257,7 +257,7 @@ def test_weights_of_another_size_are_refused_by_name(folder: Path):
 
 
 def test_a_newer_format_says_who_wrote_it(folder: Path):
-    change(folder, format_version=FORMAT_VERSION + 1, version="7.8.9", network="new")
+    change(folder, format_version=FILES.version + 1, version="7.8.9", network="new")
     message = refusal(folder, DESCRIPTION)
     assert "rllib_ppg 7.8.9" in message and "upgrade" in message
 

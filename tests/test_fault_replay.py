@@ -10,7 +10,6 @@ import torch
 from small_learner import CATEGORICAL, OBS_SIZE, make_batch, make_learner, make_store
 from torch import Tensor
 
-from rllib_ppg.core.exported import write_folder
 from rllib_ppg.core.fault_files import DESCRIPTION, TENSORS, Dump, read_dump, write_dump
 from rllib_ppg.core.fault_replay import Diagnosis, diagnose
 from rllib_ppg.core.learner import PhasicLearner
@@ -187,7 +186,8 @@ def test_a_dump_comes_back_as_it_was_written(tmp_path: Path):
 
 
 def test_an_older_dump_is_replaced_whole(tmp_path: Path):
-    write_folder(tmp_path / "fault", {"old": b"x"})
+    (tmp_path / "fault").mkdir()
+    (tmp_path / "fault" / "old").write_bytes(b"x")
     write_dump(tmp_path / "fault", policy_fault())
     assert {path.name for path in (tmp_path / "fault").iterdir()} == {DESCRIPTION, TENSORS}
 

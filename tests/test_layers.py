@@ -15,9 +15,10 @@ PACKAGE = Path(rllib_ppg.__file__).parent
 MAX_LINES = 400
 
 # What each layer may import of the package. A module of the root is a layer of its own.
-ROOT = {"errors", "spelling", "_version"}
+ROOT = {"errors", "spelling", "dotted_names", "_version"}
 ALLOWED = {
     **{name: set() for name in (*ROOT, "_ray_compat")},
+    "dotted_names": {"errors"},
     "core": {*ROOT, "core"},
     "envs": {*ROOT, "core", "_ray_compat", "envs"},
     "algorithm": {*ROOT, "core", "_ray_compat", "envs", "algorithm"},

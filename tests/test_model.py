@@ -16,8 +16,8 @@ from rllib_ppg.algorithm.model import (
     check_observation_space,
     default_model,
     observation_layout,
-    parse_model_settings,
 )
+from rllib_ppg.algorithm.model_settings import parse_model_settings
 from rllib_ppg.errors import UserError
 
 FRAME = Box(0, 255, (64, 64, 3), np.uint8)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rllib_ppg.core.networks import ImpalaEncoder, MLPEncoder, PhasicNetwork
+from rllib_ppg.core.encoders import ImpalaEncoder, MLPEncoder
+from rllib_ppg.core.networks import PhasicNetwork
 
 ARCHES = ("dual", "detach", "shared")
 

@@ -171,9 +171,9 @@ def test_the_policy_learns_the_better_action_of_any_kind(spec):
 
 def test_tensors_and_read_only_arrays_give_the_same_phase():
     batch = make_batch()
-    given = {k: v for k, v in vars(batch).items() if v is not None}
-    tensors = {k: torch.from_numpy(v.copy()) for k, v in given.items()}
-    for array in vars(batch).values():
+    arrays = {k: v for k, v in vars(batch).items() if v is not None}
+    tensors = {k: torch.from_numpy(v.copy()) for k, v in arrays.items()}
+    for array in arrays.values():
         array.flags.writeable = False
     first, second = make_learner(), make_learner()
     first.policy_phase(batch)

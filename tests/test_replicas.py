@@ -17,8 +17,9 @@ from small_learner import (
 )
 
 from rllib_ppg.core.clipping import GradientClip
+from rllib_ppg.core.encoders import MLPEncoder
 from rllib_ppg.core.learner import PhasicLearner
-from rllib_ppg.core.networks import MLPEncoder, PhasicNetwork
+from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.core.precision import MixedPrecision
 from rllib_ppg.core.replicas import Replica, Replicas
 from rllib_ppg.core.updates import Updater

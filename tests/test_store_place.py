@@ -13,7 +13,8 @@ from rllib_ppg.algorithm.store_place import (
     free_gpu_memory,
     gpu_margin,
 )
-from rllib_ppg.core.networks import MLPEncoder, PhasicNetwork
+from rllib_ppg.core.encoders import MLPEncoder
+from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.errors import UserError
 
 CPU, FIRST, SECOND = torch.device("cpu"), torch.device("cuda:0"), torch.device("cuda:1")

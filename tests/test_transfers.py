@@ -12,8 +12,9 @@ import torch
 from small_learner import AUX, CATEGORICAL, POLICY
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rllib_ppg.core.encoders import ImpalaEncoder
 from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
-from rllib_ppg.core.networks import ImpalaEncoder, PhasicNetwork
+from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.core.segments import SegmentStore
 
 META, CPU = torch.device("meta"), torch.device("cpu")

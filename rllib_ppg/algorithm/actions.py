@@ -34,6 +34,12 @@ def start(space: gym.Space) -> Any:
     return getattr(space, "start", 0)
 
 
+def first_actions(space: Any, count: int) -> np.ndarray:
+    """The action taken for the one before an episode: the first category, or 0; (count, ...)."""
+    dtype = space.dtype if isinstance(space, gym.spaces.Box) else np.int64
+    return np.zeros((count, *space.shape), dtype) + np.asarray(start(space), dtype)
+
+
 class PhasicDistribution(TorchDistributionWrapper):
     """RLlib's wrapper around the one implementation of the action distribution, in `core`.
 

@@ -36,12 +36,14 @@ class Targets:
         advantages: Standardised.
         value_targets: For the value loss.
         explained_variance: Of the targets, by the values while acting.
+        rewards: After normalisation.
         returns: What the targets can be computed anew from, as `StoredReturns` names it.
     """
 
     advantages: np.ndarray
     value_targets: np.ndarray
     explained_variance: float
+    rewards: np.ndarray
     returns: dict[str, np.ndarray]
 
 
@@ -79,6 +81,7 @@ def make_batch(
         vf_preds=values,
         num_unique_states=_count(rollouts, NUM_UNIQUE_STATES, config),
         episode_step=_count(rollouts, EPISODE_STEP, config),
+        rewards=targets.rewards if config.drac_ucb is not None else None,
     )
     return batch, rows, targets
 
@@ -91,11 +94,17 @@ def environments(rollouts: list[Rollout]) -> np.ndarray:
 
 
 def store_observations(rollouts: list[Rollout], store: SegmentStore) -> slice:
-    """Copy the observations to the store; the only copy that is made of them."""
+    """Copy the observations, and the actions before them where the network takes those.
+
+    It is the only copy that is made of them.
+    """
     rows = store.append(environments(rollouts))
     first = rows.start
     for rollout in rollouts:
         last = first + rollout.num_envs
+        if store.prev_actions is not None:
+            before = rollout.batch[SampleBatch.PREV_ACTIONS].reshape(rollout.num_envs, -1)
+            store.prev_actions[first:last] = before
         store.write(
             slice(first, last),
             rollout.batch[SampleBatch.OBS],
@@ -160,7 +169,9 @@ def compute_targets(
     firsts = column(rollouts, EPISODE_STARTS).T
     rewards = pipeline(rewards, firsts, environments(rollouts))
     final_obs = np.concatenate([rollout.final_obs for rollout in rollouts])
-    bootstrap = learner.values(final_obs)
+    final_actions = np.concatenate([rollout.final_actions for rollout in rollouts])
+    # Wrong where an episode has just ended, but there the value does not count.
+    bootstrap = learner.values(final_obs, _prev_actions(learner, final_actions))
     final_values = _truncation_values(rollouts, values.shape, learner, config)
     advantages, value_targets = compute_gae(
         rewards,
@@ -171,21 +182,27 @@ def compute_targets(
         lambda_=config.lambda_,
         final_values=final_values,
     )
+    kept = rewards
     if final_values is not None:  # so that the value behind a time limit is in its reward
-        rewards = rewards + gamma * final_values
+        kept = rewards + gamma * final_values
     return Targets(
         advantages=np.ascontiguousarray(
             standardize(advantages, std_min=config.advantage_std_min).T
         ),
         value_targets=np.ascontiguousarray(value_targets.T),
         explained_variance=explained_variance(values, value_targets.T),
+        rewards=rewards.T,
         returns={
-            "rewards": rewards.T,
+            "rewards": kept.T,
             "dones": dones.T,
             "bootstrap": bootstrap,
             "begins": firsts[0],
         },
     )
+
+
+def _prev_actions(learner: PhasicLearner, actions: np.ndarray) -> np.ndarray | None:
+    return actions if learner.network.takes_prev_actions else None
 
 
 def _truncation_values(
@@ -202,5 +219,7 @@ def _truncation_values(
     order = np.argsort(rows)  # whoever delivered them: the same batch, the same rounding
     obs = np.concatenate([r.truncated_obs for r in rollouts])
     values = np.zeros(shape[0] * steps, np.float32)
-    values[rows[order]] = learner.values(obs[order])
+    actions = column(rollouts, SampleBatch.ACTIONS)
+    actions = actions.reshape(-1, *actions.shape[2:])[rows[order]]  # those that led there
+    values[rows[order]] = learner.values(obs[order], _prev_actions(learner, actions))
     return values.reshape(shape).T

@@ -14,12 +14,8 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 
 from rllib_ppg.algorithm.config import PPGConfig
-from rllib_ppg.algorithm.model import (
-    MODEL_SETTINGS,
-    default_model,
-    observation_layout,
-    parse_model_settings,
-)
+from rllib_ppg.algorithm.model import default_model, observation_layout
+from rllib_ppg.algorithm.model_settings import MODEL_SETTINGS, parse_model_settings
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import env_name, env_options, plain
 from rllib_ppg.errors import UserError

@@ -19,10 +19,14 @@ from rllib_ppg.algorithm.keys import (
     own_keys,
     rllib_defaults,
 )
-from rllib_ppg.algorithm.model import MODEL_SETTINGS, MODELS, parse_model_settings
+from rllib_ppg.algorithm.model import MODELS
+from rllib_ppg.algorithm.model_settings import MODEL_SETTINGS, parse_model_settings
 from rllib_ppg.algorithm.parts import check_parts
+from rllib_ppg.algorithm.phase_settings import aux_phase_settings, policy_phase_settings
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker
-from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings, check_settings, interpolate
+from rllib_ppg.algorithm.setting_types import interpolate
+from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings, check_settings
+from rllib_ppg.core.augment_setting import make_augmentation
 from rllib_ppg.core.learner import AuxPhaseSettings, PolicyPhaseSettings
 from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.envs.procgen import parse_options
@@ -144,6 +148,7 @@ class PPGConfig(AlgorithmConfig):
         self._check_fixed()
         self._check_env()
         self._check_model()
+        self._check_augmentation()
         self._check_sampling()
         self._check_compiler()
         self._check_sizes()
@@ -202,6 +207,19 @@ class PPGConfig(AlgorithmConfig):
             name = "ppg_mlp" if set(settings) - known else None
         if name in MODELS:
             parse_model_settings(name, settings)
+
+    def _check_augmentation(self) -> None:
+        if self.aux_augmentation is None:
+            return
+        try:
+            make_augmentation(self.aux_augmentation)
+        except UserError as error:
+            raise UserError(f"aux_augmentation: {error}") from error
+        if not self.n_aux_epochs:
+            raise UserError(
+                "aux_augmentation is set, but n_aux_epochs is 0, which leaves the auxiliary phase "
+                "out; leave aux_augmentation out too."
+            )
 
     def _check_sampling(self) -> None:
         if self.overlap_aux and not self.num_env_runners:
@@ -306,47 +324,11 @@ class PPGConfig(AlgorithmConfig):
 
     def policy_phase_settings(self) -> PolicyPhaseSettings:
         """The policy phase's part of the configuration, for the learner."""
-        return PolicyPhaseSettings(
-            n_epoch_pi=self.n_epoch_pi,
-            n_epoch_vf=self.n_epoch_vf,
-            nminibatch=self.nminibatch,
-            clip_param=self.clip_param,
-            kl_penalty=self.kl_penalty,
-            entropy_coeff=self.scheduled("entropy_coeff", 0),
-            vf_loss_coeff=self.vf_loss_coeff,
-            value_clip_param=self.value_clip_param,
-            grad_clip=self.grad_clip,
-            minibatch_unit=self.minibatch_unit,
-            mbsize_rows=self.mbsize_rows,
-            num_accumulates=self.num_accumulates,
-            shuffle_minibatches=self.shuffle_minibatches,
-            lr=self.rates(0, 1)[0],
-            value_lr=self.rates(0, 1)[2],
-            precision=self.policy_precision,
-            grad_clip_elementwise=self.grad_clip_elementwise,
-            grad_clip_adaptive=self.grad_clip_adaptive,
-            optimizers=self.optimizers,
-            weight_decay=self.weight_decay,
-            detach_value=self.detach_value_head,
-            alternate_entropy_coeff=self.alternate_entropy_coeff,
-            unique_threshold=self.unique_threshold,
-        )
+        return policy_phase_settings(self)
 
     def aux_phase_settings(self) -> AuxPhaseSettings:
         """The auxiliary phase's part of the configuration, for the learner."""
-        return AuxPhaseSettings(
-            n_aux_epochs=self.n_aux_epochs,
-            aux_mbsize=self.aux_mbsize,
-            beta_clone=self.beta_clone,
-            vf_true_weight=self.vf_true_weight,
-            aux_lr=self.rates(0, 1)[1],
-            grad_clip=self.grad_clip,
-            minibatch_unit=self.aux_unit,
-            mbsize_rows=self.aux_mbsize_rows,
-            num_accumulates=self.aux_num_accumulates,
-            shuffle_minibatches=self.shuffle_minibatches,
-            precision=self.aux_precision,
-        )
+        return aux_phase_settings(self)
 
     def scheduled(self, name: str, env_steps: int) -> float:
         """Value of a key with a schedule, such as `entropy_coeff`, after `env_steps` steps."""
@@ -377,8 +359,12 @@ class PPGConfig(AlgorithmConfig):
             obs_shape,
             np.dtype(obs_dtype),
             frame_stack,
-            self.recomputes_targets,
+            with_prev_actions=bool(self._network_setting("previous_action")),
+            with_returns=self.recomputes_targets,
         )
+
+    def _network_setting(self, name: str) -> Any:
+        return (self.model.get("custom_model_config") or {}).get(name)
 
     @property
     def recomputes_targets(self) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rllib_ppg._version import __version__
 from rllib_ppg.algorithm import policy_export
-from rllib_ppg.algorithm.model import MODEL_SETTINGS
+from rllib_ppg.algorithm.model_settings import EXPORTABLE
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.core.fault_files import Dump, write_dump
 from rllib_ppg.core.learner import PhasicLearner
@@ -102,7 +102,7 @@ def make_dump(
 def _is_ours(policy: PPGTorchPolicy) -> bool:
     """Whether the network can be described by data alone."""
     model = policy.config["model"]["custom_model"]
-    return model is None or model in MODEL_SETTINGS
+    return model is None or model in EXPORTABLE
 
 
 def _learner_tensors(policy: PPGTorchPolicy, learner: PhasicLearner) -> dict[str, Tensor]:

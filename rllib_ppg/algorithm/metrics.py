@@ -17,6 +17,8 @@ METRICS: dict[str, str] = {
     "policy_phase/entropy": "Entropy of the policy in nats.",
     "policy_phase/approx_kl": "1/2 (log ratio)^2 against the acting policy.",
     "policy_phase/clip_fraction": "Share of rows with |ratio - 1| > clip_param.",
+    "policy_phase/drac_value": "1/2 squared difference of changed and clean values, unweighted.",
+    "policy_phase/drac_policy": "KL(policy of changed, of clean observations), unweighted.",
     "policy_phase/grad_norm": "L2 norm of the gradient before clipping.",
     "policy_phase/explained_variance": "Of the value targets, by the values while acting.",
     "policy_phase/minibatches": "Optimiser steps of the policy phase.",

@@ -1,87 +1,32 @@
 """Algorithm: thin TorchModelV2 adapters over `PhasicNetwork`.
 
-`ppg_impala` takes images, `ppg_mlp` vectors; both are configured by `model.custom_model_config`.
+`ppg_impala` takes images, `ppg_mlp` vectors, `ppg_encoder` what an encoder of the user's own takes;
+all are configured by `model.custom_model_config`.
 RLlib's stock algorithms can use them too: `forward` gives the logits, `value_function` the value.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 from torch import nn
 
-from rllib_ppg._ray_compat import ModelCatalog, TorchModelV2
-from rllib_ppg.algorithm.settings import Integer, describe
-from rllib_ppg.core.networks import ImpalaEncoder, MLPEncoder, PhasicNetwork
+from rllib_ppg._ray_compat import ModelCatalog, SampleBatch, TorchModelV2, ViewRequirement
+from rllib_ppg.algorithm.actions import start
+from rllib_ppg.algorithm.model_settings import (
+    EncoderSettings,
+    ImpalaSettings,
+    MLPSettings,
+    parse_model_settings,
+)
+from rllib_ppg.core.encoders import ImpalaEncoder, MLPEncoder
+from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.dotted_names import check_options, find_class
 from rllib_ppg.errors import UserError
-from rllib_ppg.spelling import did_you_mean
-
-Size = Annotated[Integer, Field(ge=1, le=65536)]
-
-
-class NetworkSettings(BaseModel):
-    """`custom_model_config` keys that both networks share."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    arch: Literal["dual", "detach", "shared"] = Field(
-        "dual",
-        description="dual: separate policy and value networks; detach: one network, the "
-        "value head reads it without gradient; shared: one network.",
-    )
-    normed_init: StrictBool = Field(
-        True, description="Rescale each output unit's initial weights to a fixed L2 norm."
-    )
-
-
-class ImpalaSettings(NetworkSettings):
-    """`custom_model_config` of `ppg_impala`."""
-
-    widths: Annotated[list[Size], Field(min_length=1, max_length=16)] = Field(
-        [16, 32, 32], description="Channels of each convolution stage."
-    )
-    hidden_size: Size = Field(256, description="Units of the dense layer.")
-    blocks: Annotated[Integer, Field(ge=1, le=64)] = Field(
-        2, description="Residual blocks per stage."
-    )
-
-
-class MLPSettings(NetworkSettings):
-    """`custom_model_config` of `ppg_mlp`."""
-
-    hiddens: Annotated[list[Size], Field(min_length=1, max_length=64)] = Field(
-        [64, 64], description="Units of each hidden layer."
-    )
-    activation: Literal["tanh", "relu"] = Field("tanh", description="Activation function.")
-
-
-MODEL_SETTINGS: dict[str, type[NetworkSettings]] = {
-    "ppg_impala": ImpalaSettings,
-    "ppg_mlp": MLPSettings,
-}
-
-
-def parse_model_settings(name: str, config: Mapping[str, Any]) -> Any:
-    """Check `custom_model_config` for the model registered as `name`.
-
-    Raises:
-        UserError: Naming unknown keys with the nearest allowed one, and bad values.
-    """
-    settings = MODEL_SETTINGS[name]
-    prefix = "model.custom_model_config."
-    for key in config:
-        if key not in settings.model_fields:
-            allowed = ", ".join(settings.model_fields)
-            hint = did_you_mean(key, settings.model_fields)
-            raise UserError(f'Unknown key "{prefix}{key}" of {name}.{hint} Allowed: {allowed}.')
-    try:
-        return settings(**config)
-    except ValidationError as error:
-        raise UserError(describe(error, prefix)) from None
 
 
 def is_image(space: Any) -> bool:
@@ -94,21 +39,19 @@ def default_model(observation_space: Any) -> str:
     return "ppg_impala" if is_image(observation_space) else "ppg_mlp"
 
 
-def check_model(name: str | None, config: Mapping[str, Any], space: Any) -> None:
-    """Check a `custom_model_config` against the observations that the network will get.
+def check_model(name: str | None, config: Mapping[str, Any], space: Any, action_space: Any) -> None:
+    """Check a `custom_model_config` against the environment that the network will act in.
 
     Args:
         name: The model; None: the one that fits the observations.
         config: Its `custom_model_config`.
         space: Observation space.
+        action_space: Action space.
 
     Raises:
-        UserError: If the model does not take such observations, or not such a configuration.
+        UserError: If the model does not take such observations, actions or settings.
     """
-    name = name or default_model(space)
-    parse_model_settings(name, config)
-    if name == "ppg_impala":
-        check_images(space)
+    encoder_maker(name, config, space, action_space)
 
 
 def check_images(space: Any) -> None:
@@ -163,7 +106,14 @@ class PPGModel(TorchModelV2, nn.Module):
             num_outputs,
             arch=settings.arch,
             normed_init=settings.normed_init,
+            aux_value_head=settings.aux_value_head,
         )
+        self._first_action = start(action_space)
+        if self.network.takes_prev_actions:
+            requirements: Any = self.view_requirements
+            requirements[SampleBatch.PREV_ACTIONS] = ViewRequirement(
+                SampleBatch.ACTIONS, shift=-1, space=action_space
+            )
         self._value: torch.Tensor | None = None
 
     def encoder_maker(self, space: Any, settings: Any) -> Callable[[], nn.Module]:
@@ -173,8 +123,16 @@ class PPGModel(TorchModelV2, nn.Module):
     def forward(
         self, input_dict: dict[str, Any], state: list[Any], seq_lens: Any
     ) -> tuple[torch.Tensor, list[Any]]:
-        """Logits (B, A) for observations (B, ...); remembers the values."""
-        output = self.network(input_dict["obs"])
+        """Logits (B, A) for observations (B, ...); remembers the values.
+
+        Previous actions that are not given are taken for those of an episode's start.
+        """
+        obs, before = input_dict["obs"], None
+        if self.network.takes_prev_actions:
+            before = input_dict.get(SampleBatch.PREV_ACTIONS)
+            first = torch.full((len(obs),), self._first_action, device=obs.device)
+            before = (first if before is None else before.flatten().long()) - first
+        output = self.network(obs, before)
         self._value = output.vf
         return output.logits, state
 
@@ -191,7 +149,7 @@ class ImpalaModel(PPGModel):
 
     def encoder_maker(self, space: Any, settings: ImpalaSettings) -> Callable[[], nn.Module]:
         """Return a function that makes one IMPALA encoder."""
-        return impala_maker(space, settings)
+        return impala_maker(space, settings, self.action_space)
 
 
 class MLPModel(PPGModel):
@@ -204,21 +162,70 @@ class MLPModel(PPGModel):
         return mlp_maker(space, settings)
 
 
-def impala_maker(space: Any, settings: ImpalaSettings) -> Callable[[], nn.Module]:
+class EncoderModel(PPGModel):
+    """`ppg_encoder`: an encoder of the user's own, by its dotted name."""
+
+    registered_name = "ppg_encoder"
+
+    def encoder_maker(self, space: Any, settings: EncoderSettings) -> Callable[[], nn.Module]:
+        """Return a function that makes one encoder."""
+        return own_maker(space, settings)
+
+
+def impala_maker(
+    space: Any, settings: ImpalaSettings, action_space: Any
+) -> Callable[[], nn.Module]:
     """Return a function that makes one IMPALA encoder.
 
     Raises:
-        UserError: If the observations are no images.
+        UserError: If the observations are no images, or not such as the settings need, or the
+            actions are not.
     """
     check_images(space)
     shape = (space.shape[0], space.shape[1], space.shape[2])
+    if settings.frame_differences and shape[2] != 6:
+        raise UserError(
+            "model.custom_model_config.frame_differences=True takes two stacked RGB frames, six "
+            f"channels, and these observations have {shape[2]}; set env_config.frame_stack: 2, or "
+            "leave frame_differences out."
+        )
+    if settings.previous_action and not isinstance(action_space, gym.spaces.Discrete):
+        raise UserError(
+            "model.custom_model_config.previous_action=True takes Discrete actions, not "
+            f"{action_space}; leave it out."
+        )
     return lambda: ImpalaEncoder(
         shape,
         widths=tuple(settings.widths),
         hidden_size=settings.hidden_size,
         blocks=settings.blocks,
         normed_init=settings.normed_init,
+        frame_differences=settings.frame_differences,
+        num_actions=int(action_space.n) if settings.previous_action else 0,
+        dropout=settings.dropout,
     )
+
+
+def own_maker(space: Any, settings: EncoderSettings) -> Callable[[], nn.Module]:
+    """Return a function that makes one encoder of the user's own.
+
+    Raises:
+        UserError: If there is no such class, or it does not take the options.
+    """
+    kind: Any = find_class(settings.encoder, nn.Module, "encoder")
+    options = dict(settings.encoder_options)
+    check_options(f"encoder {settings.encoder}", partial(kind, tuple(space.shape)), options)
+
+    def make() -> nn.Module:
+        encoder: nn.Module = kind(tuple(space.shape), **options)
+        if not isinstance(getattr(encoder, "output_size", None), int):
+            raise UserError(
+                f"encoder {settings.encoder} has no attribute output_size, the size of its codes; "
+                "set it in the constructor."
+            )
+        return encoder
+
+    return make
 
 
 def mlp_maker(space: Any, settings: MLPSettings) -> Callable[[], nn.Module]:
@@ -239,20 +246,50 @@ def mlp_maker(space: Any, settings: MLPSettings) -> Callable[[], nn.Module]:
     return make
 
 
-def parameter_count(name: str | None, config: Mapping[str, Any], space: Any) -> int:
+def encoder_maker(
+    name: str | None, config: Mapping[str, Any], space: Any, action_space: Any
+) -> Callable[[], nn.Module]:
+    """Return a function that makes one encoder of the model `name`.
+
+    Args:
+        name: The model; None: the one that fits the observations.
+        config: Its `custom_model_config`.
+        space: Observation space.
+        action_space: Action space.
+
+    Raises:
+        UserError: If the model does not take such observations, actions or settings.
+    """
+    name = name or default_model(space)
+    settings = parse_model_settings(name, config)
+    if name == "ppg_impala":
+        return impala_maker(space, settings, action_space)
+    return own_maker(space, settings) if name == "ppg_encoder" else mlp_maker(space, settings)
+
+
+def parameter_count(
+    name: str | None, config: Mapping[str, Any], space: Any, action_space: Any
+) -> int:
     """Parameters of a network, beside those of the policy head; nothing of their size is made.
 
     Args:
-        name: `ppg_impala` or `ppg_mlp`; None: the one that fits the observations.
+        name: A model of ours; None: the one that fits the observations.
         config: Its `custom_model_config`.
         space: Observation space.
+        action_space: Action space.
     """
-    name = name or default_model(space)
     # Rescaled weights count the same, and take seconds with torch's meta device.
-    settings = parse_model_settings(name, {**config, "normed_init": False})
-    make = (impala_maker if name == "ppg_impala" else mlp_maker)(space, settings)
+    config = {**config, "normed_init": False}
+    settings = parse_model_settings(name or default_model(space), config)
+    make = encoder_maker(name, config, space, action_space)
     with torch.device("meta"):
-        network = PhasicNetwork(make, 1, arch=settings.arch, normed_init=False)
+        network = PhasicNetwork(
+            make,
+            1,
+            arch=settings.arch,
+            normed_init=False,
+            aux_value_head=settings.aux_value_head,
+        )
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -271,11 +308,13 @@ class FromZero(nn.Module):
         return codes
 
 
-MODELS: dict[str, type[PPGModel]] = {m.registered_name: m for m in (ImpalaModel, MLPModel)}
+MODELS: dict[str, type[PPGModel]] = {
+    model.registered_name: model for model in (ImpalaModel, MLPModel, EncoderModel)
+}
 
 
 def register_models() -> None:
-    """Register `ppg_impala` and `ppg_mlp` with RLlib's catalog."""
+    """Register our models with RLlib's catalog."""
     for name, model in MODELS.items():
         ModelCatalog.register_custom_model(name, model)
 

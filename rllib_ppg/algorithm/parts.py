@@ -9,11 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rllib_ppg.core.adaptive_gamma import AdaptiveGamma
+from rllib_ppg.core.augment import Mixture
+from rllib_ppg.core.augment_setting import make_augmentation
 from rllib_ppg.core.budget import BudgetSettings, RunBudget
 from rllib_ppg.core.clipping import AdaptiveClip
 from rllib_ppg.core.phase_plan import PhasePlan
 from rllib_ppg.core.reward_norm import RewardPipeline, make_reward_transform
 from rllib_ppg.core.scores import TABLES
+from rllib_ppg.core.transform_choice import ChoiceSettings
 from rllib_ppg.errors import UserError, shown
 
 if TYPE_CHECKING:
@@ -124,10 +127,12 @@ def check_parts(config: PPGConfig) -> None:
         *_phase_problems(config),
         *_reward_problems(config),
         *_budget_problems(config),
+        *_drac_problems(config),
     ]
     if problems:
         raise UserError("\n".join(problems))
     adaptive_clip(config.grad_clip_adaptive)
+    _check_drac(config)
     reward_pipeline(config)
     gamma_rule(config)
 
@@ -238,4 +243,38 @@ def _budget_problems(config: PPGConfig) -> Iterator[str]:
         yield (
             f"budget_margin_s={config.budget_margin_s:g} leaves nothing of "
             f"budget_s={config.budget_s:g}."
+        )
+
+
+def _drac_problems(config: PPGConfig) -> Iterator[str]:
+    if config.drac_weight and config.drac_augmentation is None:
+        yield f"drac_weight={config.drac_weight:g} needs drac_augmentation, which changes frames."
+    if config.drac_weight and config.n_epoch_pi != config.n_epoch_vf:
+        yield (
+            f"drac_weight={config.drac_weight:g} needs joint epochs, for its terms are of policy "
+            "and value; set n_epoch_vf equal to n_epoch_pi."
+        )
+    for name in ("drac_augmentation", "drac_ucb"):
+        if not config.drac_weight and getattr(config, name) is not None:
+            yield f"{name} has no effect with drac_weight=0; set drac_weight, or leave it out."
+
+
+def _check_drac(config: PPGConfig) -> None:
+    if config.drac_augmentation is None:
+        return
+    augmentation = make_augmentation(config.drac_augmentation)
+    if config.drac_ucb is None:
+        return
+    known = list(ChoiceSettings.__dataclass_fields__)
+    unknown = sorted(set(config.drac_ucb) - set(known))
+    if unknown:
+        raise UserError(f"drac_ucb: unknown {', '.join(unknown)}; its options: {', '.join(known)}.")
+    try:
+        ChoiceSettings(**config.drac_ucb)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"drac_ucb: {error}") from error
+    if not isinstance(augmentation, Mixture):
+        raise UserError(
+            "drac_ucb chooses among the members of drac_augmentation, which must be one_of or "
+            "one_per_chunk."
         )

@@ -14,15 +14,16 @@ from ray.tune.registry import RLLIB_MODEL, _global_registry
 from rllib_ppg._version import __version__
 from rllib_ppg.algorithm.actions import start
 from rllib_ppg.algorithm.checkpoint_files import POLICY_STATE, check_checkpoint, checkpoint_path
-from rllib_ppg.algorithm.model import (
-    MODEL_SETTINGS,
-    FromZero,
-    default_model,
-    observation_layout,
-    parse_model_settings,
-)
+from rllib_ppg.algorithm.model import FromZero, default_model, observation_layout
+from rllib_ppg.algorithm.model_settings import EXPORTABLE, parse_model_settings
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
-from rllib_ppg.core.policy_meta import EnvActions, NetworkSpec, Observations, PolicyMeta
+from rllib_ppg.core.policy_meta import (
+    EnvActions,
+    NetworkKind,
+    NetworkSpec,
+    Observations,
+    PolicyMeta,
+)
 from rllib_ppg.envs.procgen_options import parse_options
 from rllib_ppg.errors import UserError
 
@@ -87,8 +88,8 @@ def check_exportable(policy: PPGTorchPolicy) -> None:
         UserError: Naming those that it can.
     """
     model = policy.config["model"]["custom_model"]
-    if model is not None and model not in MODEL_SETTINGS:
-        known = " and ".join(MODEL_SETTINGS)
+    if model is not None and model not in EXPORTABLE:
+        known = " and ".join(EXPORTABLE)
         raise UserError(f"The policy has the model {model!r}; only {known} can be exported.")
 
 
@@ -122,9 +123,12 @@ def _network(policy: PPGTorchPolicy) -> NetworkSpec:
     config = policy.config["model"]
     name = config["custom_model"] or default_model(policy.observation_space)
     settings = parse_model_settings(name, config["custom_model_config"]).model_dump()
-    arch = settings.pop("arch")
+    arch, aux_value_head = settings.pop("arch"), settings.pop("aux_value_head")
     del settings["normed_init"]  # only the initial weights depend on it
-    return NetworkSpec("impala" if name == "ppg_impala" else "mlp", arch, settings)
+    if settings.pop("previous_action", False):
+        settings["num_actions"] = policy.action_spec.num_inputs
+    kind: NetworkKind = "impala" if name == "ppg_impala" else "mlp"
+    return NetworkSpec(kind, arch, settings, aux_value_head)
 
 
 def _observations(space: gym.Space) -> Observations:

@@ -26,7 +26,7 @@ from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.algorithm.resumable import Resumable
 from rllib_ppg.algorithm.rollout import Rollout
-from rllib_ppg.algorithm.sampling import RolloutSampler
+from rllib_ppg.algorithm.sampling import RolloutSampler, sampling_shares
 from rllib_ppg.algorithm.store_place import make_store
 from rllib_ppg.core.aux_phase import AuxPhase
 from rllib_ppg.core.value_targets import recomputed_targets
@@ -280,13 +280,9 @@ class PPG(Resumable):
     def _finish(self) -> None:
         """End the run, with the best weights where they are kept."""
         self._finished = True
-        self._notices.append("The budget is used up: the run ends here.")
+        self._notices.append(f"The budget is used up: the run ends here.{self._budget.told()}")
         if self._budget.weights is not None:
             self.get_policy().set_weights(self._budget.weights)
-            self._notices[-1] += (
-                f" Its weights are those of the best mean return, {self._budget.best_return:.4g}, "
-                f"at {self._budget.best_steps:,} environment steps."
-            )
 
     def _end_policy_iteration(self, rows: slice) -> None:
         self._totals["policy_iterations"] += 1
@@ -396,15 +392,6 @@ class PPG(Resumable):
         for all workers, hence an iterator.
         """
         return iter(())
-
-
-def sampling_shares(rollouts: list[Rollout]) -> dict[str, float]:
-    """Shares of the workers' sampling time spent in environments and in the network."""
-    total = sum(rollout.seconds["total"] for rollout in rollouts)
-    return {
-        f"time/sample_{part}_share": sum(r.seconds[part] for r in rollouts) / total
-        for part in ("env", "network")
-    }
 
 
 register()

@@ -29,7 +29,13 @@ from rllib_ppg.algorithm.model import observation_layout
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.sample_check import SampleCheck
 from rllib_ppg.core.segments import frame_shape
-from rllib_ppg.envs.arrays import ArrayEnv, GymnasiumArrayEnv, Transition, frame_stack_of
+from rllib_ppg.envs.arrays import (
+    ArrayEnv,
+    GymnasiumArrayEnv,
+    Transition,
+    frame_stack_of,
+    sample_columns_of,
+)
 from rllib_ppg.envs.frame_stack import newest_frame, older_frames
 
 EPISODE_STARTS = "episode_starts"
@@ -42,11 +48,13 @@ class Rollout:
     Attributes:
         batch: N x T rows, environment-major: `obs` (the newest frame only, where the environment
             stacks k), `actions` (the policy's, not unsquashed), `action_logp`,
-            `action_dist_inputs`, raw `rewards`, `terminateds`, `truncateds`, `episode_starts`, and
-            `vf_preds` where the policy network gives values for free.
+            `action_dist_inputs`, `rewards` (raw, with the shaping where there is one),
+            `terminateds`, `truncateds`, `episode_starts`, `vf_preds` where the policy network gives
+            values for free, `prev_actions` where it takes them, and the environments' own columns.
         num_envs: N.
         history: The k - 1 older frames of the first observation, oldest first (N, k - 1, ...).
         final_obs: Observation after the last step, with all its frames (N, ...).
+        final_actions: The policy's actions of the last step (N, ...).
         truncated_rows: Rows whose episode was cut by a time limit (K,).
         truncated_obs: The true last observation of those episodes, with all its frames (K, ...).
         worker_index: RLlib's index of the worker; 0 is the local one.
@@ -60,6 +68,7 @@ class Rollout:
     num_envs: int
     history: np.ndarray
     final_obs: np.ndarray
+    final_actions: np.ndarray
     truncated_rows: np.ndarray
     truncated_obs: np.ndarray
     worker_index: int
@@ -90,6 +99,7 @@ class PPGRolloutWorker(RolloutWorker):
         self._tracker: EpisodeTracker | None = None
         self._obs: Any = None
         self._firsts: Any = None
+        self._last_actions: Any = None
         self._delivered: list[RolloutMetrics] = []
         self.admitted = False
         self._generator = torch.Generator()
@@ -133,6 +143,7 @@ class PPGRolloutWorker(RolloutWorker):
             "env": self.array_env.get_state(),
             "obs": np.array(self._obs),
             "firsts": np.array(self._firsts),
+            "last_actions": np.array(self._last_actions),
             "episodes": self._tracker.get_state(),
             "generator": self._generator.get_state().numpy(),
         }
@@ -155,6 +166,7 @@ class PPGRolloutWorker(RolloutWorker):
         tracker = self._reset(self.policy_map[DEFAULT_POLICY_ID])
         self.array_env.set_state(state["env"])
         self._obs, self._firsts = np.array(state["obs"]), np.array(state["firsts"])
+        self._last_actions = np.array(state["last_actions"])
         tracker.set_state(state["episodes"])
         self._tracker = tracker
         return True
@@ -181,6 +193,7 @@ class PPGRolloutWorker(RolloutWorker):
         self._allocate(policy)
         self._obs = np.array(env.reset())
         self._firsts = np.ones(env.num_envs, bool)
+        self._last_actions = np.zeros_like(self._columns[SampleBatch.ACTIONS][:, 0])
         return EpisodeTracker(self, env.num_envs)
 
     def _allocate(self, policy: PPGTorchPolicy) -> None:
@@ -202,6 +215,10 @@ class PPGRolloutWorker(RolloutWorker):
         }
         if not policy.network.separate_value_encoder:
             self._columns[SampleBatch.VF_PREDS] = np.empty(shape, np.float32)
+        if policy.network.takes_prev_actions:
+            self._columns[SampleBatch.PREV_ACTIONS] = np.empty(shape, np.int64)
+        for name, dtype in sample_columns_of(env).items():
+            self._columns[name] = np.empty(shape, dtype)
 
 
 class _Recorder:
@@ -213,6 +230,7 @@ class _Recorder:
         self.policy.network.eval()
         self.env = worker.array_env
         self.obs, self.firsts = worker._begin(self.policy)
+        self.actions = worker._last_actions
         self.columns = worker._columns
         self.frame_stack = worker.frame_stack
         self.history = older_frames(self.obs, self.frame_stack)
@@ -239,7 +257,7 @@ class _Recorder:
     def _act(self, t: int) -> np.ndarray:
         policy, columns = self.policy, self.columns
         obs = torch.from_numpy(np.ascontiguousarray(self.obs)).to(policy.device)
-        logits, values = policy.network.policy(obs)
+        logits, values = policy.network.policy(obs, self._prev_actions(t))
         logits = logits.float().cpu()
         dist = policy.action_spec.distribution(logits)
         explore = self.worker.config.explore
@@ -249,11 +267,27 @@ class _Recorder:
         columns[SampleBatch.ACTION_DIST_INPUTS][:, t] = logits.numpy()
         if values is not None:
             columns[SampleBatch.VF_PREDS][:, t] = values.float().cpu().numpy()
-        return actions.numpy()
+        self.actions = actions.numpy()
+        return self.actions
+
+    def _prev_actions(self, t: int) -> torch.Tensor | None:
+        """The actions before step t (N,), 0 where an episode begins, where the network takes them.
+
+        They are recorded too.
+        """
+        if SampleBatch.PREV_ACTIONS not in self.columns:
+            return None
+        before = np.where(self.firsts, 0, self.actions)
+        self.columns[SampleBatch.PREV_ACTIONS][:, t] = before
+        return torch.from_numpy(before).to(self.policy.device)
 
     def _record(self, t: int, transition: Transition) -> None:
         columns = self.columns
         columns[SampleBatch.REWARDS][:, t] = transition.rewards
+        if transition.shaping is not None:
+            columns[SampleBatch.REWARDS][:, t] += transition.shaping
+        for name, values in (transition.columns or {}).items():
+            columns[name][:, t] = values
         columns[SampleBatch.TERMINATEDS][:, t] = transition.terminateds
         columns[SampleBatch.TRUNCATEDS][:, t] = transition.truncateds
         self.check.rewards(t, transition.rewards)
@@ -269,6 +303,7 @@ class _Recorder:
     def finish(self) -> Rollout:
         worker = self.worker
         worker._obs, worker._firsts = np.array(self.obs), self.firsts
+        worker._last_actions = np.array(self.actions)
         rows = {
             name: column.reshape(-1, *column.shape[2:]) for name, column in self.columns.items()
         }
@@ -281,6 +316,7 @@ class _Recorder:
             num_envs=len(obs),
             history=self.history,
             final_obs=obs,
+            final_actions=worker._last_actions,
             truncated_rows=np.array([row for row, _ in self.truncated], np.int64),
             truncated_obs=np.stack(cut) if cut else np.empty((0, *obs.shape[1:]), obs.dtype),
             worker_index=worker.worker_index,

@@ -76,6 +76,7 @@ def make_store(
         frame_stack=frame_stack,
         devices=place.devices,
         pin_memory=place.pin_memory,
+        with_prev_actions=policy.network.takes_prev_actions,
         with_returns=config.recomputes_targets,
     )
 
@@ -163,9 +164,10 @@ def activation_bytes(network: PhasicNetwork, observation: Tensor) -> int:
             held.append(tensor)  # else its memory, and address, could be used again
         return tensor
 
+    zeros = torch.zeros(len(observation), dtype=torch.int64, device=observation.device)
     held: list[Tensor] = []
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-        network(observation)
+        network(observation, zeros)
     return sum(kept.values())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from rllib_ppg.algorithm.metrics import METRICS
-from rllib_ppg.algorithm.model import ImpalaSettings, MLPSettings
+from rllib_ppg.algorithm.model_settings import EncoderSettings, ImpalaSettings, MLPSettings
 from rllib_ppg.algorithm.settings import PPGSettings
 
 
@@ -44,6 +44,7 @@ def tables() -> dict[str, dict[str, str]]:
             "settings": settings_table(PPGSettings),
             "ppg_impala": settings_table(ImpalaSettings),
             "ppg_mlp": settings_table(MLPSettings),
+            "ppg_encoder": settings_table(EncoderSettings),
         },
         "docs/metrics.md": {"metrics": metrics_table()},
     }

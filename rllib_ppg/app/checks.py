@@ -111,12 +111,12 @@ def memory_needs(config: PPGConfig) -> dict[str, int]:
 
     A store that may stand on a GPU is left out: its trial decides that, and checks it again.
     """
-    space, _, frame_stack = _spaces(config)
+    space, actions, frame_stack = _spaces(config)
     on_gpu = config.uses_gpu and config.store_device != "cpu"
     needs = memory.memory_needs(
         config, *observation_layout(space), frame_stack=frame_stack, store_on_host=not on_gpu
     )
-    network = _network_bytes(config, space)
+    network = _network_bytes(config, space, actions)
     # Those of common networks are part of what the learner and the workers need anyway.
     return {**needs, "network": network} if network > LARGE_NETWORK else needs
 
@@ -125,12 +125,13 @@ LARGE_NETWORK = 200_000_000
 """Bytes from which a network is a part of its own of the memory that a run needs."""
 
 
-def _network_bytes(config: PPGConfig, space: Any) -> int:
+def _network_bytes(config: PPGConfig, space: Any, actions: Any) -> int:
     """Bytes of the learner's weights, gradients, Adam's moments and a copy; workers' weights."""
     name = config.model.get("custom_model")
     if name is not None and name not in MODELS:
         return 0  # a model of the user's own, which only its trial makes
-    count = parameter_count(name, config.model.get("custom_model_config") or {}, space)
+    settings = config.model.get("custom_model_config") or {}
+    count = parameter_count(name, settings, space, actions)
     return 4 * count * (5 + config.num_env_runners)
 
 
@@ -180,7 +181,8 @@ def _cached_spaces(name: Any, _text: str, env_config: _Hidden) -> environments.S
 def _check_model(config: PPGConfig) -> None:
     name = config.model.get("custom_model")
     if name is None or name in list(MODELS):  # a list: the name may be anything
-        check_model(name, config.model.get("custom_model_config") or {}, observation_space(config))
+        spaces, settings = _spaces(config), config.model.get("custom_model_config") or {}
+        check_model(name, settings, spaces.observations, spaces.actions)
         return
     from ray.tune.registry import RLLIB_MODEL, _global_registry
 

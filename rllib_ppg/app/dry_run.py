@@ -11,7 +11,8 @@ from rllib_ppg.algorithm import resources
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.hardware import reserved_threads
 from rllib_ppg.algorithm.memory import gigabytes
-from rllib_ppg.algorithm.model import MODELS, default_model, is_image, parse_model_settings
+from rllib_ppg.algorithm.model import MODELS, default_model, is_image
+from rllib_ppg.algorithm.model_settings import parse_model_settings
 from rllib_ppg.algorithm.parts import phase_plan
 from rllib_ppg.algorithm.settings import DEFAULTS
 from rllib_ppg.app import cluster

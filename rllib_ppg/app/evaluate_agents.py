@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from rllib_ppg.algorithm.actions import start
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.rollout import to_env_actions
 from rllib_ppg.core.distributions import ActionSpec
@@ -23,7 +24,7 @@ from rllib_ppg.errors import UserError
 LOWEST_TEMPERATURE = 1e-3
 """Below this, logits divided by the temperature leave float32's precision; 0 is greedy."""
 
-Act = Callable[[np.ndarray], np.ndarray]
+Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class Agent(Protocol):
@@ -31,6 +32,9 @@ class Agent(Protocol):
 
     def begin(self, space: gym.Space[Any], seed: int) -> Act:
         """Return what gives actions (N, ...) for observations (N, ...).
+
+        It takes the actions before them too, (N, ...), in an episode's beginning the first action
+        of the space.
 
         Args:
             space: One environment's action space.
@@ -60,15 +64,19 @@ class TrainedAgent:
         generator = torch.Generator().manual_seed(seed)
         config = SimpleNamespace(**self.mapping)
 
-        def act(obs: np.ndarray) -> np.ndarray:
+        def act(obs: np.ndarray, before: np.ndarray) -> np.ndarray:
+            own = before - start(space) if self.network.takes_prev_actions else None
             # The rollout worker's own mapping, so that both play alike.
-            return to_env_actions(self._choose(obs, generator), space, config)
+            return to_env_actions(self._choose(obs, own, generator), space, config)
 
         return act
 
     @torch.inference_mode()
-    def _choose(self, obs: np.ndarray, generator: torch.Generator) -> np.ndarray:
-        logits, _ = self.network.policy(torch.from_numpy(np.ascontiguousarray(obs)))
+    def _choose(
+        self, obs: np.ndarray, before: np.ndarray | None, generator: torch.Generator
+    ) -> np.ndarray:
+        rows = torch.from_numpy(np.ascontiguousarray(obs))
+        logits, _ = self.network.policy(rows, None if before is None else torch.from_numpy(before))
         if not self.temperature:
             return np.asarray(self.spec.distribution(logits).mode())
         if self.temperature != 1.0:
@@ -84,10 +92,10 @@ class RandomAgent:
         """Return what gives random actions."""
         if isinstance(space, gym.spaces.Discrete):
             generator = np.random.default_rng(seed)
-            return lambda obs: generator.integers(space.n, size=len(obs)) + space.start
+            return lambda obs, before: generator.integers(space.n, size=len(obs)) + space.start
         own = deepcopy(space)
         own.seed(seed)
-        return lambda obs: np.stack([own.sample() for _ in range(len(obs))])
+        return lambda obs, before: np.stack([own.sample() for _ in range(len(obs))])
 
 
 def check_temperature(temperature: float | None) -> None:

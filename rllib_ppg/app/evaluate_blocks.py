@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rllib_ppg.algorithm.actions import first_actions
 from rllib_ppg.algorithm.hardware import LearnerThreads
 from rllib_ppg.app.environments import make_array_env
 from rllib_ppg.app.evaluate_agents import Agent
@@ -130,6 +131,7 @@ class BlockPlayer:
         self._obs = self.env.reset()
         self._levels = _level_seeds(self.env)
         self._actions: np.ndarray | None = None
+        self._before = first_actions(self.env.action_space, count)
         self._finished: list[list[tuple[float, int, int]]] = [[] for _ in range(count)]
         self.env_steps = 0
 
@@ -171,14 +173,17 @@ class BlockPlayer:
         self.env.close()
 
     def _step(self) -> None:
-        transition = self.env.step(self._choose())
+        actions = self._choose()
+        transition = self.env.step(actions)
         self._obs = transition.obs
         self._totals += transition.rewards
         self._steps += 1
         self.env_steps += len(self._left)
         done = transition.terminateds | transition.truncateds
+        self._before = np.array(actions)
         if not done.any():
             return
+        self._before[done] = first_actions(self.env.action_space, int(done.sum()))
         for index in np.flatnonzero(done & (self._left > 0)):
             level = -1 if self._levels is None else int(self._levels[index])
             row = (float(self._totals[index]), int(self._steps[index]), level)
@@ -195,9 +200,9 @@ class BlockPlayer:
         """Actions for all; an environment that has finished repeats its last one, at no cost."""
         playing = self._left > 0
         if self._actions is None or playing.all():
-            self._actions = np.array(self._act(self._obs))
+            self._actions = np.array(self._act(self._obs, self._before))
         else:
-            self._actions[playing] = self._act(self._obs[playing])
+            self._actions[playing] = self._act(self._obs[playing], self._before[playing])
         return self._actions
 
 

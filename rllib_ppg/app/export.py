@@ -103,10 +103,16 @@ def _trial(folder: Path) -> Path:
 def _report(folder: Path, meta: "PolicyMeta", size: int) -> str:
     observations = ", ".join(["N", *map(str, meta.observations.shape)])
     game = meta.env_options["env_name"] if meta.env == "procgen" else meta.env
+    arguments, note = "obs", ""
+    if meta.network.encoder.get("num_actions"):
+        arguments = "obs, previous_actions"
+        first = meta.env_actions.start[0]
+        note = f"; previous_actions: (N,), {first} where an episode begins"
     return (
         f"\nWrote the policy ({game}, {meta.env_steps:,} environment steps, {size:,} bytes) "
         f"to {folder}\n\nLoad it where rllib_ppg, torch and safetensors are installed:\n\n"
         "  from rllib_ppg import load_policy\n"
         f"  policy = load_policy({str(folder)!r})\n"
-        f"  actions = policy.act(obs)  # obs: {meta.observations.dtype} ({observations})"
+        f"  actions = policy.act({arguments})  # obs: {meta.observations.dtype} ({observations})"
+        f"{note}"
     )

@@ -96,7 +96,8 @@ def _sampling(policy: PPGTorchPolicy, env: ArrayEnv) -> float:
     @torch.inference_mode()
     def turn() -> int:
         nonlocal obs
-        logits, _ = policy.network.policy(torch.from_numpy(np.ascontiguousarray(obs)))
+        rows = torch.from_numpy(np.ascontiguousarray(obs))
+        logits, _ = policy.network.policy(rows, _no_actions(policy, len(rows)))
         policy.action_spec.distribution(logits).sample()
         obs = env.step(actions).obs
         return len(obs)
@@ -121,12 +122,14 @@ def _learning(
     obs = np.resize(frames, (max(1, min(most, rows)), *frames.shape[1:]))
     batch = _batch(policy, obs)
     dual = policy.network.separate_value_encoder
-    value = seconds_per_row(lambda: len(learner.values(obs))) if dual else 0.0
+    before = batch.prev_actions
+    flat = None if before is None else np.asarray(before)[0]
+    value = seconds_per_row(lambda: len(learner.values(obs, flat))) if dual else 0.0
     phase = seconds_per_row(lambda: len(obs) if learner.policy_phase(batch) else 1)
     record, aux = 0.0, 0.0
     if config.n_aux_epochs:
         rows = config.aux_mbsize_rows or config.aux_mbsize * steps
-        record, aux = _auxiliary(learner, _store(frames, min(most, rows)))
+        record, aux = _auxiliary(learner, _store(policy, frames, min(most, rows)))
     count = sum(parameter.numel() for parameter in policy.network.parameters())
     return Speeds(sample, value, phase, record, aux, count)
 
@@ -136,11 +139,14 @@ def _batch(policy: PPGTorchPolicy, obs: np.ndarray) -> PolicyBatch:
     rows = len(obs)
     with torch.no_grad():
         device = next(policy.network.parameters()).device
-        logits, _ = policy.network.policy(torch.from_numpy(obs[:1]).to(device))
+        before = _no_actions(policy, 1)
+        before = None if before is None else before.to(device)
+        logits, _ = policy.network.policy(torch.from_numpy(obs[:1]).to(device), before)
     spec = policy.action_spec
     dist = spec.distribution(logits.float().cpu().repeat(rows, 1))
     actions = dist.sample()
     zeros = np.zeros((1, rows), np.float32)
+    before = _no_actions(policy, rows)
     return PolicyBatch(
         obs=obs[None],
         actions=actions.numpy()[None],
@@ -148,11 +154,20 @@ def _batch(policy: PPGTorchPolicy, obs: np.ndarray) -> PolicyBatch:
         advantages=np.linspace(-1, 1, rows, dtype=np.float32)[None],
         value_targets=zeros,
         vf_preds=zeros,
+        prev_actions=None if before is None else before[None],
     )
 
 
-def _store(frames: np.ndarray, rows: int) -> SegmentStore:
-    store = SegmentStore(1, rows, frames.shape[1:], frames.dtype)
+def _no_actions(policy: PPGTorchPolicy, rows: int) -> torch.Tensor | None:
+    """Previous actions as in an episode's beginning, where the network takes them."""
+    return torch.zeros(rows, dtype=torch.int64) if policy.network.takes_prev_actions else None
+
+
+def _store(policy: PPGTorchPolicy, frames: np.ndarray, rows: int) -> SegmentStore:
+    with_actions = policy.network.takes_prev_actions
+    store = SegmentStore(1, rows, frames.shape[1:], frames.dtype, with_prev_actions=with_actions)
+    if store.prev_actions is not None:
+        store.prev_actions[:] = 0
     taken = store.append([0])
     store.write(taken, np.resize(frames, (1, rows, *frames.shape[1:])))
     store.value_targets[taken] = 0.0

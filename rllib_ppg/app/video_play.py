@@ -77,17 +77,27 @@ class Player:
         self._with_values, self._with_probs = with_values, with_probs
 
     @torch.inference_mode()
-    def decide(self, obs: np.ndarray, generators: Sequence[torch.Generator]) -> list[Decision]:
+    def decide(
+        self,
+        obs: np.ndarray,
+        generators: Sequence[torch.Generator],
+        before: Sequence[int] = (),
+    ) -> list[Decision]:
         """Choose actions.
 
         Args:
             obs: Observations (N, ...).
             generators: N sources of chance, one a row.
+            before: The policy's N actions before them, 0 where an episode begins; not read where
+                the network does not take them.
         """
         frames = torch.from_numpy(obs).to(self._device)
-        logits, values = self._network.policy(frames)
+        own = None
+        if self._network.takes_prev_actions:
+            own = torch.tensor(before, dtype=torch.int64, device=self._device)
+        logits, values = self._network.policy(frames, own)
         if self._with_values and values is None:
-            values = self._network.value(frames)
+            values = self._network.value(frames, own)
         inputs = tempered(self._spec, logits.float().cpu(), self._temperature)
         kept = values.float().cpu() if self._with_values and values is not None else None
         return [
@@ -155,6 +165,7 @@ class Cell:
         self._finished, self._waits, self._total = 0, 0, 0.0
         self._decision = Decision(np.zeros(0), None, None)
         self._chosen: tuple[int, ...] = ()
+        self._begins = True
         self.obs = self.env.reset()
 
     @property
@@ -171,6 +182,12 @@ class Cell:
     def finished(self) -> int:
         """Episodes that have ended."""
         return self._finished
+
+    @property
+    def before(self) -> int:
+        """The policy's last action where it is a category; 0 where an episode begins."""
+        action = self._decision.action
+        return 0 if self._begins or action.size != 1 else int(action.item())
 
     def show(self, decision: Decision, chosen: tuple[int, ...]) -> None:
         """Take a picture of the state that a decision is about."""
@@ -196,7 +213,8 @@ class Cell:
         transition = self.env.step(act(self._decision.action, self.env))
         self.obs = transition.obs
         self._total += float(transition.rewards[0])
-        if transition.terminateds[0] or transition.truncateds[0]:
+        self._begins = bool(transition.terminateds[0] or transition.truncateds[0])
+        if self._begins:
             self._finished += 1
             self._waits = 0 if self.over else self.pause
             if not self.over and not self._waits:
@@ -215,7 +233,8 @@ def play(
         playing = [cell for cell in cells if cell.plays]
         if playing:
             obs = np.concatenate([cell.obs for cell in playing])
-            decisions = player.decide(obs, [cell.generator for cell in playing])
+            before = [cell.before for cell in playing]
+            decisions = player.decide(obs, [cell.generator for cell in playing], before)
             for cell, decision in zip(playing, decisions, strict=True):
                 bars = () if decision.probs is None else chosen_bars(spec, decision.action)
                 cell.show(decision, bars)

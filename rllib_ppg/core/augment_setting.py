@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 from rllib_ppg.core.augment import Augmentation, OneOf, OnePerChunk
@@ -19,6 +17,7 @@ from rllib_ppg.core.image_transforms import (
     RandomTranslate,
     TiedCutoutColor,
 )
+from rllib_ppg.dotted_names import check_options, find_class, is_dotted
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
@@ -57,7 +56,7 @@ def make_augmentation(setting: str | Mapping[str, Any]) -> Augmentation:
     name = options["type"]
     kind = _find(name)
     given = {key: value for key, value in options.items() if key != "type"}
-    _check_options(name, kind, given)
+    check_options(f"augmentation {name}", kind, given)
     if "members" in given:
         given["members"] = _members(name, given["members"])
     try:
@@ -69,33 +68,12 @@ def make_augmentation(setting: str | Mapping[str, Any]) -> Augmentation:
 def _find(name: str) -> type[Augmentation]:
     if name in AUGMENTATIONS:
         return AUGMENTATIONS[name]
-    if "." not in name or not all(part.isidentifier() for part in name.split(".")):
+    if not is_dotted(name):
         raise UserError(
             f'unknown augmentation "{name}".{did_you_mean(name, AUGMENTATIONS)} Use '
             f"{', '.join(AUGMENTATIONS)}, or the dotted path of a class of your own."
         )
-    module, _, attribute = name.rpartition(".")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f'augmentation "{name}" cannot be imported: {error}; install its package.'
-        ) from error
-    if not (inspect.isclass(found) and issubclass(found, Augmentation)):
-        raise UserError(f'"{name}" is no subclass of rllib_ppg.core.augment.Augmentation.')
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(found.__abstractmethods__))
-        raise UserError(f'augmentation "{name}" lacks {missing}; define that in the class.')
-    return found
-
-
-def _check_options(name: str, kind: type[Augmentation], given: Mapping[str, Any]) -> None:
-    signature = inspect.signature(kind)
-    try:
-        signature.bind(**given)
-    except TypeError as error:
-        allowed = ", ".join(signature.parameters) or "none"
-        raise UserError(f"augmentation {name}: {error}; its options: {allowed}.") from error
+    return find_class(name, Augmentation, "augmentation")
 
 
 def _members(name: str, settings: object) -> tuple[Augmentation, ...]:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +15,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rllib_ppg.core.aux_loss import aux_loss_function
+from rllib_ppg.core.aux_settings import AuxPhaseSettings
 from rllib_ppg.core.clipping import GradientClip
 from rllib_ppg.core.distributions import ActionSpec
-from rllib_ppg.core.frames import Frames, Rows
-from rllib_ppg.core.losses import aux_loss
+from rllib_ppg.core.frames import Rows
+from rllib_ppg.core.noise import KEPT, Noise, NoisyFrames
 from rllib_ppg.core.numeric_fault import BrokenStep, Evidence, FaultFlag, with_evidence
 from rllib_ppg.core.optimizers import Optimizers
-from rllib_ppg.core.policy_phase import check_sizes
-from rllib_ppg.core.precision import MixedPrecision, Precision, check_precision
+from rllib_ppg.core.precision import MixedPrecision
 from rllib_ppg.core.replicas import Replica
 from rllib_ppg.core.segments import (
     IndexArray,
@@ -35,11 +35,9 @@ from rllib_ppg.core.segments import (
 from rllib_ppg.core.updates import (
     LossFunction,
     Minibatch,
-    MinibatchUnit,
     PhaseStats,
     StepStats,
     Updater,
-    check_unit,
     collect_stats,
     in_steps,
 )
@@ -48,60 +46,6 @@ from rllib_ppg.core.updates import (
 Retarget = Callable[[SegmentStore, npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 AUX_STATS = ("loss_total", "pol_distance", "vf_aux", "vf_true", "grad_norm")
-
-
-@dataclass(frozen=True)
-class AuxPhaseSettings:
-    """Hyper-parameters of the auxiliary phase.
-
-    Args:
-        n_aux_epochs: Epochs over the store (E_aux).
-        aux_mbsize: Segments of a minibatch; with the unit "step", T times as many steps.
-        beta_clone: Weight of KL(old policy || new policy).
-        vf_true_weight: Weight of the true value's loss.
-        aux_lr: Learning rate of Adam.
-        grad_clip: Largest gradient norm; None does not clip.
-        minibatch_unit: "segment" keeps the T steps of a segment together, as the reference;
-            "step" mixes single steps.
-        mbsize_rows: Rows of a minibatch, with the unit "step"; None takes `aux_mbsize`.
-        num_accumulates: Minibatches of an epoch whose mean losses are averaged for an optimiser
-            step.
-        shuffle_minibatches: Shuffle their order too, so that a short one may come anywhere.
-        precision: Number format of the network's passes, those for the old policy included.
-
-    Raises:
-        ValueError: If a count, the unit or the format makes no sense.
-    """
-
-    n_aux_epochs: int
-    aux_mbsize: int
-    beta_clone: float
-    vf_true_weight: float
-    aux_lr: float
-    grad_clip: float | None = None
-    minibatch_unit: MinibatchUnit = "segment"
-    mbsize_rows: int | None = None
-    num_accumulates: int = 1
-    shuffle_minibatches: bool = False
-    precision: Precision = "float32"
-
-    def __post_init__(self) -> None:
-        check_unit(self.minibatch_unit)
-        check_precision(self.precision)
-        if self.n_aux_epochs < 0 or self.aux_mbsize < 1:
-            raise ValueError(
-                f"n_aux_epochs={self.n_aux_epochs} must be at least 0 and "
-                f"aux_mbsize={self.aux_mbsize} at least 1."
-            )
-        check_sizes(self.mbsize_rows, self.num_accumulates, self.minibatch_unit)
-
-    def step_rows(self, num_steps: int) -> int:
-        """Rows of an optimiser step, the last of an epoch may have fewer.
-
-        Args:
-            num_steps: Steps of a segment, T.
-        """
-        return (self.mbsize_rows or self.aux_mbsize * num_steps) * self.num_accumulates
 
 
 class AuxStep(NamedTuple):
@@ -114,6 +58,7 @@ class AuxStep(NamedTuple):
         units: The minibatch's rows of the store in order, or flat (row, step) numbers with the
             unit "step".
         stats: Statistics on the device.
+        noise: What `NoisyFrames.again` needs to draw the minibatch's noise again.
     """
 
     epoch: int
@@ -121,6 +66,7 @@ class AuxStep(NamedTuple):
     minibatches: int
     units: IndexArray
     stats: StepStats
+    noise: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
         """Name the step for a person, counting from 1."""
@@ -146,6 +92,7 @@ class AuxPhase:
         precision: Format of the network's passes.
         permutation: Draws a permutation of n.
         retarget: Computes the store's value targets anew after epoch 0; None keeps them.
+        noise: Augmentation and dropout of the training passes; None for neither.
         state: Where to go on, as `get_state` of a phase over the same segments gave it; from the
             beginning by default.
 
@@ -172,6 +119,7 @@ class AuxPhase:
         precision: MixedPrecision,
         permutation: Callable[[int], IndexArray],
         retarget: Retarget | None = None,
+        noise: Noise | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         if store.count == 0:
@@ -187,6 +135,7 @@ class AuxPhase:
         self._store = store
         self._num_steps = store.num_steps
         self._frames = store.frames()
+        self._noisy = NoisyFrames(self._frames, noise, store.obs_shape)
         self._read_targets()
         self._order = store.pairs()
         if settings.minibatch_unit == "step":
@@ -279,15 +228,22 @@ class AuxPhase:
 
     def _evidence(self, step: AuxStep) -> Evidence:
         """Return a step's minibatch, and what its loss was made with."""
-        whole = self._settings.minibatch_unit == "segment"
-        rows = torch.from_numpy(segment_rows(step.units, self._num_steps if whole else 1))
+        numbers = self._row_numbers(step.units)
+        rows = torch.from_numpy(numbers)
         device = self._updater.device
         at = Rows(rows, rows.to(device))
+        draws = self._noisy.again(numbers, step.noise)
+        inputs = self._noisy.inputs(at, device)
         tensors = {
-            "obs": self._frames.read(at, device).cpu(),
+            "obs": inputs.obs.cpu(),
             "old_inputs": self.old_inputs[at.device].cpu(),
             "value_targets": self._targets[device][at.device].cpu(),
         }
+        if inputs.prev_actions is not None:
+            tensors["prev_actions"] = inputs.prev_actions.cpu()
+        for name in draws:
+            if name.startswith(KEPT):
+                tensors[name] = torch.from_numpy(draws[name])
         facts = {
             "phase": "aux",
             "kind": "aux",
@@ -300,6 +256,10 @@ class AuxPhase:
             "precision": self._precision.get_state(),
         }
         return Evidence("minibatch", facts, tensors)
+
+    def _row_numbers(self, units: IndexArray) -> IndexArray:
+        whole = self._settings.minibatch_unit == "segment"
+        return segment_rows(units, self._num_steps if whole else 1)
 
     def step(self) -> AuxStep | None:
         """Do one minibatch: an optimiser step, or None where the old policy was recorded.
@@ -333,12 +293,12 @@ class AuxPhase:
 
     def _policy_inputs(self, replica: Replica, rows: Rows) -> Tensor:
         """The policy's outputs and, for new targets, the value in a last column."""
-        obs = self._frames.read(rows, replica.device)
-        logits, vf = replica.policy(obs)
+        inputs = self._frames.inputs(rows, replica.device)
+        logits, vf = replica.policy(*inputs)
         if self._retarget is None:
             return logits
         if vf is None:
-            vf = replica.value(obs)
+            vf = replica.value(*inputs)
         return torch.cat([logits.float(), vf.float()[:, None]], dim=1)
 
     def _end_recording(self) -> None:
@@ -353,6 +313,7 @@ class AuxPhase:
             self._begin_epoch()
         assert self._loss is not None
         units = self._units()
+        noise = self._noisy.begin(self._row_numbers(units))
         stats = self._updater.update(
             self._optimizers.of("aux"),
             self._steps[self.minibatch],
@@ -363,7 +324,7 @@ class AuxPhase:
             self._fault,
             self._optimizers.coast,
         )
-        return AuxStep(self.epoch, self.minibatch, self.minibatches, units, stats)
+        return AuxStep(self.epoch, self.minibatch, self.minibatches, units, stats, noise)
 
     def _units(self) -> IndexArray:
         """The units of the current step."""
@@ -390,48 +351,7 @@ class AuxPhase:
         self._loss = aux_loss_function(
             self._spec,
             self._settings,
-            self._frames,
+            self._noisy,
             self._updater.on_devices(self.old_inputs),
             self._targets,
         )
-
-
-def aux_loss_function(
-    spec: ActionSpec,
-    settings: AuxPhaseSettings,
-    frames: Frames,
-    old_inputs: Mapping[torch.device, Tensor],
-    targets: Mapping[torch.device, Tensor],
-) -> LossFunction:
-    """Return the auxiliary phase's loss over rows of some segments.
-
-    Args:
-        spec: How the policy head's outputs are read.
-        settings: Hyper-parameters.
-        frames: The observations.
-        old_inputs: The old policy's outputs by row (R, A), on each device.
-        targets: The value targets by row (R,), on each device.
-    """
-    return partial(_loss, spec, settings, frames, old_inputs, targets)
-
-
-def _loss(
-    spec: ActionSpec,
-    settings: AuxPhaseSettings,
-    frames: Frames,
-    old_inputs: Mapping[torch.device, Tensor],
-    targets: Mapping[torch.device, Tensor],
-    replica: Replica,
-    rows: Rows,
-) -> tuple[Tensor, StepStats]:
-    output = replica.forward(frames.read(rows, replica.device))
-    loss, stats = aux_loss(
-        spec.distribution(output.logits),
-        spec.distribution(old_inputs[replica.device][rows.device]),
-        output.aux_vf.float(),
-        output.vf.float(),
-        targets[replica.device][rows.device],
-        beta_clone=settings.beta_clone,
-        vf_true_weight=settings.vf_true_weight,
-    )
-    return loss, stats._asdict()

@@ -90,6 +90,15 @@ class RunBudget:
             return over and steps > settings.min_env_steps and self.weights is not None
         return over
 
+    def told(self) -> str:
+        """Say which weights the run ends with, if not the last ones."""
+        if self.weights is None:
+            return ""
+        return (
+            f" Its weights are those of the best mean return, {self.best_return:.4g}, at "
+            f"{self.best_steps:,} environment steps."
+        )
+
     def get_state(self) -> dict[str, Any]:
         """Return the best weights and what they are judged by."""
         return {

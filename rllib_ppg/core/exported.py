@@ -7,30 +7,32 @@ Shape key: N observations at once, A actions of one choice.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import torch
-from safetensors import torch as safetensors_torch
 from torch import Tensor
 
-from rllib_ppg._version import __version__
 from rllib_ppg.core.distributions import Categorical, Distribution, MultiCategorical
 from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.core.policy_meta import PolicyMeta, from_json, to_json
+from rllib_ppg.core.tensor_folder import TensorFolder, why_damaged
 from rllib_ppg.errors import UserError
 
 WEIGHTS = "policy.safetensors"
 DESCRIPTION = "policy.json"
-FORMAT = "rllib_ppg policy"
-FORMAT_VERSION = 1
+FILES = TensorFolder(
+    format="rllib_ppg policy",
+    version=2,
+    description=DESCRIPTION,
+    tensors=WEIGHTS,
+    checksum="weights_crc32",
+    describes="no policy of rllib_ppg",
+    absent="no exported policy",
+)
 
 
 class ExportedPolicy:
@@ -47,13 +49,21 @@ class ExportedPolicy:
 
     @torch.inference_mode()
     def act(
-        self, obs: Any, *, generator: torch.Generator | None = None, greedy: bool = False
+        self,
+        obs: Any,
+        previous_actions: Any = None,
+        *,
+        generator: torch.Generator | None = None,
+        greedy: bool = False,
     ) -> np.ndarray:
         """Choose an action for each observation.
 
         Args:
             obs: Observations (N, ...) as the environment gives them; frames stacked where
                 `meta.frame_stack` is above 1.
+            previous_actions: The environment's actions that led to them (N,), in an episode's
+                beginning its first action; for a network that takes them
+                (`network.takes_prev_actions`), and for no other.
             generator: What to draw from (a generator of the CPU); torch's global one if None.
             greedy: Take the most probable action instead of drawing one.
 
@@ -63,16 +73,19 @@ class ExportedPolicy:
         Raises:
             UserError: If shape or type of the observations are others than in training.
         """
-        distribution = self._distribution(obs)
+        distribution = self._distribution(obs, previous_actions)
         actions = distribution.mode() if greedy else distribution.sample(generator)
         return self.meta.env_actions(actions.numpy())
 
     @torch.inference_mode()
-    def probabilities(self, obs: Any) -> np.ndarray | tuple[np.ndarray, ...]:
+    def probabilities(
+        self, obs: Any, previous_actions: Any = None
+    ) -> np.ndarray | tuple[np.ndarray, ...]:
         """Compute the probability of every action.
 
         Args:
             obs: As for `act`.
+            previous_actions: As for `act`.
 
         Returns:
             float32 (N, A), in the order of the environment's actions; where an action is several
@@ -81,21 +94,39 @@ class ExportedPolicy:
         Raises:
             UserError: If the actions are continuous, or as for `act`.
         """
-        distribution = self._distribution(obs)
+        distribution = self._distribution(obs, previous_actions)
         if isinstance(distribution, Categorical):
             return distribution.log_probs.exp().numpy()
         if isinstance(distribution, MultiCategorical):
             return tuple(part.log_probs.exp().numpy() for part in distribution.parts)
         raise UserError("The actions of this policy are continuous: they have no probabilities.")
 
-    def _distribution(self, obs: Any) -> Distribution:
+    def _distribution(self, obs: Any, previous_actions: Any) -> Distribution:
         device = next(self.network.parameters()).device
         rows = torch.from_numpy(self._checked(obs)).to(device)
         if self.meta.observations.start:
             rows = rows - self.meta.observations.start
-        logits, _ = self.network.policy(rows)
+        before = self._checked_actions(previous_actions, len(rows))
+        logits, _ = self.network.policy(rows, None if before is None else before.to(device))
         # On the CPU, so that one generator draws the same actions on every device.
         return self.meta.action.distribution(logits.float().cpu())
+
+    def _checked_actions(self, given: Any, count: int) -> Tensor | None:
+        """The policy's own previous actions (N,), refused where the network would misread them."""
+        if not self.network.takes_prev_actions:
+            if given is not None:
+                raise UserError("This policy takes no previous actions; leave them out.")
+            return None
+        actions, first = np.asarray(given), int(self.meta.env_actions.start[0])
+        last = first + self.meta.action.num_inputs - 1
+        fits = actions.shape == (count,) and np.issubdtype(actions.dtype, np.integer)
+        if given is None or not fits or np.any((actions < first) | (actions > last)):
+            raise UserError(
+                "This policy takes the previous actions beside the observations: whole numbers "
+                f"from {first} to {last}, one for each of the {count} rows, {first} where an "
+                "episode begins."
+            )
+        return torch.from_numpy(np.asarray(actions - first, np.int64))
 
     def _checked(self, obs: Any) -> np.ndarray:
         """Observations as the network takes them, refused where it would misread them."""
@@ -137,16 +168,7 @@ def save_policy(
     place = Path(folder).expanduser().absolute()
     check_target(place, overwrite=overwrite)
     _check_weights(_build(meta), weights, "The weights")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    data = safetensors_torch.save(tensors, {"format": "pt"})
-    content = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        **to_json(meta),
-        "weights_crc32": _checksum(data),
-    }
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_folder(place, {WEIGHTS: data, DESCRIPTION: text.encode()})
+    FILES.write(place, to_json(meta), weights)
     return place
 
 
@@ -170,36 +192,6 @@ def check_target(folder: Path, *, overwrite: bool) -> None:
         )
 
 
-def write_folder(place: Path, files: Mapping[str, bytes]) -> None:
-    """Write files into a folder beside `place` and move it there, over an older one.
-
-    Raises:
-        OSError: If it cannot be written; nothing is left then but the older folder.
-    """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
-    old = place.with_name(f".{place.name}.old.{os.getpid()}")
-    temporary.mkdir()
-    try:
-        for name, data in files.items():
-            with (temporary / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        if place.exists():
-            place.rename(old)
-        temporary.rename(place)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if old.exists() and not place.exists():
-            old.rename(place)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _checksum(data: bytes) -> str:
-    return f"{zlib.crc32(data):08x}"
-
-
 def load_policy(
     folder: str | os.PathLike[str], *, device: str | torch.device = "cpu"
 ) -> ExportedPolicy:
@@ -213,58 +205,19 @@ def load_policy(
         UserError: If the folder holds no policy, or a damaged one, or one of a newer version.
     """
     place = Path(folder).expanduser()
-    content = _read_description(place)
-    path = place / DESCRIPTION
+    content = FILES.read_description(place)
     try:
         meta = from_json(content)
         crc32 = content["weights_crc32"]
         network = _build(meta)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
-        raise UserError(f"{path} is damaged: it describes no policy ({reason}).") from error
-    network.load_state_dict(_read_weights(place / WEIGHTS, crc32, network))
-    return ExportedPolicy(network.to(device), meta)
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION
-    data = _read(path)
-    try:
-        content = json.loads(data)
-    except ValueError:
-        raise UserError(f"{path} is damaged: it is no JSON.") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} describes no policy of rllib_ppg.")
-    version = content.get("format_version")
-    if not isinstance(version, int):
-        raise UserError(f"{path} is damaged: its format_version is {version!r}.")
-    if version > FORMAT_VERSION:
         raise UserError(
-            f"{path} was written by rllib_ppg {content.get('version')} in format {version}; "
-            f"rllib_ppg {__version__} reads formats up to {FORMAT_VERSION}, so upgrade it."
-        )
-    return content
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path.parent} is no exported policy: it has no {path.name}.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
-
-
-def _read_weights(path: Path, crc32: str, network: PhasicNetwork) -> dict[str, Tensor]:
-    data = _read(path)
-    if _checksum(data) != crc32:
-        raise UserError(f"{path} is damaged, or belongs to another {DESCRIPTION}.")
-    try:
-        weights = safetensors_torch.load(data)
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is damaged: it holds no tensors ({error}).") from error
-    _check_weights(network, weights, str(path))
-    return weights
+            f"{place / DESCRIPTION} is damaged: it describes no policy ({why_damaged(error)})."
+        ) from error
+    weights = FILES.read_tensors(place, crc32)
+    _check_weights(network, weights, str(place / WEIGHTS))
+    network.load_state_dict(weights)
+    return ExportedPolicy(network.to(device), meta)
 
 
 def _check_weights(network: PhasicNetwork, weights: Mapping[str, Tensor], what: str) -> None:

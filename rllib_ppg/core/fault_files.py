@@ -7,28 +7,31 @@ numbers, by a group and a name: `minibatch/obs`, `network/policy_head.weight`,
 
 from __future__ import annotations
 
-import json
 import os
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import safetensors
-from safetensors import torch as safetensors_torch
 from torch import Tensor
 
-from rllib_ppg._version import __version__
-from rllib_ppg.core.exported import write_folder
 from rllib_ppg.core.numeric_fault import FaultKind
 from rllib_ppg.core.policy_meta import PolicyMeta, from_json, to_json
+from rllib_ppg.core.tensor_folder import TensorFolder, why_damaged
 from rllib_ppg.errors import UserError
 
 TENSORS = "fault.safetensors"
 DESCRIPTION = "fault.json"
-FORMAT = "rllib_ppg numeric fault"
-FORMAT_VERSION = 1
+FILES = TensorFolder(
+    format="rllib_ppg numeric fault",
+    version=2,
+    description=DESCRIPTION,
+    tensors=TENSORS,
+    checksum="tensors_crc32",
+    describes="no numeric fault of rllib_ppg",
+    absent="no dump of a numeric fault",
+    advice="Give the folder numeric_fault_... that the error names.",
+)
 
 
 @dataclass(frozen=True)
@@ -69,21 +72,16 @@ def write_dump(folder: str | os.PathLike[str], dump: Dump) -> Path:
         OSError: If it cannot be written.
     """
     place = Path(folder).absolute()
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in dump.tensors.items()}
-    data = safetensors_torch.save(tensors)
     content = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
         "kind": dump.kind,
         "message": dump.message,
         "env_steps": dump.env_steps,
         "versions": dict(dump.versions),
         "policy": None if dump.policy is None else to_json(dump.policy),
         "facts": dict(dump.facts),
-        "tensors_crc32": f"{zlib.crc32(data):08x}",
     }
-    text = json.dumps(content, indent=2) + "\n"
-    write_folder(place, {TENSORS: data, DESCRIPTION: text.encode()})
+    # A broken run's facts may hold NaN.
+    FILES.write(place, content, dump.tensors, allow_nan=True)
     return place
 
 
@@ -94,7 +92,7 @@ def read_dump(folder: str | os.PathLike[str]) -> Dump:
         UserError: If the folder holds no dump, or a damaged one, or one of a newer version.
     """
     place = Path(folder).expanduser()
-    content = _read_description(place)
+    content = FILES.read_description(place)
     try:
         policy = content["policy"]
         dump = Dump(
@@ -104,7 +102,7 @@ def read_dump(folder: str | os.PathLike[str]) -> Dump:
             versions=dict(content["versions"]),
             policy=None if policy is None else from_json(policy),
             facts=dict(content["facts"]),
-            tensors=_read_tensors(place / TENSORS, content["tensors_crc32"]),
+            tensors=FILES.read_tensors(place, content["tensors_crc32"]),
         )
         if dump.kind not in get_args(FaultKind):
             raise ValueError(f"kind {dump.kind!r} is unknown")
@@ -117,48 +115,6 @@ def read_dump(folder: str | os.PathLike[str]) -> Dump:
 
 def damaged(folder: Path, error: Exception) -> UserError:
     """Return the complaint about a dump whose parts do not fit together."""
-    reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
-    return UserError(f"{folder / DESCRIPTION} is damaged: it describes no fault ({reason}).")
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION
-    try:
-        content = json.loads(_read(path))
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path} is damaged: it is no JSON.") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} describes no numeric fault of rllib_ppg.")
-    version = content.get("format_version")
-    if not isinstance(version, int):
-        raise UserError(f"{path} is damaged: its format_version is {version!r}.")
-    if version > FORMAT_VERSION:
-        raise UserError(
-            f"{path} was written in format {version}; rllib_ppg {__version__} reads formats up to "
-            f"{FORMAT_VERSION}, so upgrade it."
-        )
-    return content
-
-
-def _read_tensors(path: Path, crc32: str) -> dict[str, Tensor]:
-    data = _read(path)
-    if f"{zlib.crc32(data):08x}" != crc32:
-        raise UserError(f"{path} is damaged, or belongs to another {DESCRIPTION}.")
-    try:
-        return safetensors_torch.load(data)
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is damaged: it holds no tensors ({error}).") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{path.parent} is no dump of a numeric fault: it has no {path.name}. Give the folder "
-            "numeric_fault_... that the error names."
-        ) from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
+    return UserError(
+        f"{folder / DESCRIPTION} is damaged: it describes no fault ({why_damaged(error)})."
+    )

@@ -15,14 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rllib_ppg.core.aux_phase import AuxPhaseSettings, aux_loss_function
+from rllib_ppg.core.aux_loss import aux_loss_function
+from rllib_ppg.core.aux_settings import AuxPhaseSettings
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.fault_advice import advise
 from rllib_ppg.core.fault_files import Dump, damaged
 from rllib_ppg.core.fault_numbers import Layer, Module, Numbers, describe, describe_layer
 from rllib_ppg.core.frames import Frames, Rows
 from rllib_ppg.core.networks import PhasicNetwork
-from rllib_ppg.core.policy_phase import PolicyBatch, PolicyPhaseSettings, policy_loss_function
+from rllib_ppg.core.noise import KEPT, with_kept
+from rllib_ppg.core.policy_loss import PolicyBatch, RolloutRows, policy_loss_function
+from rllib_ppg.core.policy_settings import PolicyPhaseSettings
 from rllib_ppg.core.precision import MixedPrecision
 from rllib_ppg.core.replicas import Replica, Replicas
 from rllib_ppg.core.updates import LossFunction, Updater
@@ -128,28 +131,34 @@ class _Step:
         if self.facts["phase"] == "aux":
             columns = (self.rows[name] for name in ("old_inputs", "value_targets"))
             old_inputs, targets = ({_CPU: column} for column in columns)
-            frames = Frames.of(self.rows["obs"])
+            kept = {k.removeprefix(KEPT): v for k, v in self.rows.items() if k.startswith(KEPT)}
             return aux_loss_function(
-                self.spec, AuxPhaseSettings(**settings), frames, old_inputs, targets
+                self.spec,
+                AuxPhaseSettings(**settings),
+                with_kept(self._frames(), kept),
+                old_inputs,
+                targets,
             )
         batch: dict[str, Any] = {name: column[None] for name, column in self.rows.items()}
         return policy_loss_function(
-            self.updater,
             self.spec,
             PolicyPhaseSettings(**settings),
-            PolicyBatch(**batch),
+            RolloutRows(PolicyBatch(**batch), self.updater),
             self.facts["kind"],
             self.facts["entropy_coeff"],
         )
+
+    def _frames(self) -> Frames:
+        return Frames.of(self.rows["obs"], self.rows.get("prev_actions"))
 
     def log_ratios(self) -> Tensor | None:
         """Log-probability of each action now less that while acting (B,); None without policy."""
         if self.facts["kind"] not in ("joint", "policy"):
             return None
-        frames, columns = Frames.of(self.rows["obs"]), self.rows
+        frames, columns = self._frames(), self.rows
 
         def change(replica: Replica, rows: Rows) -> Tensor:
-            logits, _ = replica.policy(frames.read(rows, replica.device))
+            logits, _ = replica.policy(*frames.inputs(rows, replica.device))
             logp = self.spec.distribution(logits).logp(columns["actions"][rows.host])
             return logp - columns["logp"][rows.host]
 

@@ -22,6 +22,21 @@ class Rows(NamedTuple):
     device: Tensor
 
 
+class Inputs(NamedTuple):
+    """What a pass of the network takes, in the order of its arguments.
+
+    Attributes:
+        obs: Observations (B, ...).
+        prev_actions: The actions before them, the policy's own, int64 (B,); 0 where an episode
+            begins. None where the network does not take them.
+        kept: What dropout keeps, by name; None for a pass without dropout.
+    """
+
+    obs: Tensor
+    prev_actions: Tensor | None = None
+    kept: Mapping[str, Tensor] | None = None
+
+
 def as_tensor(array: npt.NDArray[Any] | Tensor) -> Tensor:
     """Return an array as a host tensor, without a copy where it is writable and contiguous."""
     if isinstance(array, Tensor):
@@ -73,22 +88,34 @@ class Frames:
     Args:
         frames: The frames (F, ...), one copy for each place that they are read from.
         stacks: Which frames make an observation, for each place; None where each row is one.
+        prev_actions: The action before each row (R,), for each place; None where none is needed.
     """
 
     def __init__(
         self,
         frames: Mapping[torch.device, Tensor],
         stacks: Mapping[torch.device, StackIndex] | None,
+        prev_actions: Mapping[torch.device, Tensor] | None = None,
     ) -> None:
         self._frames = frames
         self._stacks = stacks
+        self._prev_actions = prev_actions
         self._first = next(iter(frames))
 
     @classmethod
-    def of(cls, observations: npt.NDArray[Any] | Tensor) -> Frames:
-        """Wrap observations (R, ...) that stand in one array, or in a tensor on any device."""
+    def of(
+        cls,
+        observations: npt.NDArray[Any] | Tensor,
+        prev_actions: npt.NDArray[np.int64] | Tensor | None = None,
+    ) -> Frames:
+        """Wrap observations (R, ...), and the actions before them (R,), that stand in one array.
+
+        They may be tensors on any device.
+        """
         tensor = as_tensor(observations)
-        return cls({tensor.device: tensor}, None)
+        if prev_actions is None:
+            return cls({tensor.device: tensor}, None)
+        return cls({tensor.device: tensor}, None, {tensor.device: as_tensor(prev_actions)})
 
     def __len__(self) -> int:
         stacks = self._stacks
@@ -110,6 +137,17 @@ class Frames:
             return self._gather(device, rows.host if device.type == "cpu" else rows.device)
         observations = self._gather(self._first, rows.host)
         return observations.to(device) if device.type != "cuda" else _upload(observations, device)
+
+    def inputs(self, rows: Rows, device: torch.device) -> Inputs:
+        """Return all that the network takes for some rows, on `device`."""
+        return Inputs(self.read(rows, device), self._read_prev_actions(rows, device))
+
+    def _read_prev_actions(self, rows: Rows, device: torch.device) -> Tensor | None:
+        if self._prev_actions is None:
+            return None
+        if device in self._prev_actions:
+            return self._prev_actions[device][rows.host if device.type == "cpu" else rows.device]
+        return self._prev_actions[self._first][rows.host].to(device)
 
     def _gather(self, place: torch.device, rows: Tensor) -> Tensor:
         frames = self._frames[place]

@@ -13,24 +13,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rllib_ppg.core.aux_phase import AUX_STATS, AuxPhase, AuxPhaseSettings, Retarget
+from rllib_ppg.core.augment import Mixture
+from rllib_ppg.core.augment_setting import make_augmentation
+from rllib_ppg.core.aux_phase import AUX_STATS, AuxPhase, Retarget
+from rllib_ppg.core.aux_settings import AuxPhaseSettings
 from rllib_ppg.core.clipping import AdaptiveClip, GradientClip
 from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.drac import DRAC_STATS, Drac
 from rllib_ppg.core.entropy import EntropyCoefficient
 from rllib_ppg.core.frames import Frames
 from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.core.noise import Draw, Noise
 from rllib_ppg.core.numeric_fault import BrokenStep, with_evidence
 from rllib_ppg.core.optimizers import Optimizers
-from rllib_ppg.core.policy_phase import (
-    POLICY_STATS,
-    PolicyBatch,
-    PolicyPhase,
-    PolicyPhaseSettings,
-    PolicyStep,
-)
+from rllib_ppg.core.policy_loss import PolicyBatch
+from rllib_ppg.core.policy_phase import POLICY_STATS, PolicyPhase, PolicyStep
+from rllib_ppg.core.policy_settings import PolicyPhaseSettings
 from rllib_ppg.core.precision import MixedPrecision
 from rllib_ppg.core.replicas import Compile, Replicas
 from rllib_ppg.core.segments import IndexArray, SegmentStore
+from rllib_ppg.core.transform_choice import ChoiceSettings, TransformChoice
 from rllib_ppg.core.updates import PhaseStats, Updater, collect_stats
 
 __all__ = [
@@ -66,6 +68,7 @@ class PhasicLearner:
         micro_batch_size: Most rows in one pass; None takes all that a thread or device has.
         generator: Source of the permutations.
         permutation: Draws a permutation of n instead of the generator.
+        draw_noise: Draws the augmentation and dropout of an auxiliary minibatch instead of it.
 
     Raises:
         ValueError: If the layout of optimisers does not fit the network.
@@ -87,6 +90,7 @@ class PhasicLearner:
         micro_batch_size: int | None = None,
         generator: np.random.Generator,
         permutation: Callable[[int], IndexArray] | None = None,
+        draw_noise: Draw | None = None,
     ) -> None:
         self.network = network.to(torch.device(device))
         self.action_spec = action_spec
@@ -99,6 +103,10 @@ class PhasicLearner:
         )
         self._generator = generator
         self._permutation = permutation or generator.permutation
+        setting = aux_settings.augmentation
+        augmentation = None if setting is None else make_augmentation(setting)
+        self._noise = Noise(augmentation, self.network, generator, draw_noise)
+        self._drac = _make_drac(policy_settings, self.network, generator, draw_noise)
         replicas = Replicas([self.network, *copies], threads=threads, compile=compile)
         self._updater = Updater(replicas, micro_batch_size)
         self.device = self._updater.device
@@ -142,14 +150,23 @@ class PhasicLearner:
         """Set the weight of the entropy bonus."""
         self._entropy.base = entropy_coeff
 
-    def values(self, obs: npt.NDArray[Any] | Tensor | Frames) -> npt.NDArray[np.float32]:
-        """Compute the true value of observations (B, ...), float32 (B,), without gradient."""
-        frames = obs if isinstance(obs, Frames) else Frames.of(obs)
+    def values(
+        self,
+        obs: npt.NDArray[Any] | Tensor | Frames,
+        prev_actions: npt.NDArray[np.int64] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Compute the true value of observations (B, ...), float32 (B,), without gradient.
+
+        Args:
+            obs: The observations; `Frames` hold the actions before them already.
+            prev_actions: The actions before them (B,), where the network takes them.
+        """
+        frames = obs if isinstance(obs, Frames) else Frames.of(obs, prev_actions)
         if len(frames) == 0:
             return np.empty(0, np.float32)
         self._updater.replicas.broadcast()
         values = self._updater.map(
-            lambda replica, rows: replica.value(frames.read(rows, replica.device)),
+            lambda replica, rows: replica.value(*frames.inputs(rows, replica.device)),
             0,
             len(frames),
             self._precisions["policy"],
@@ -171,6 +188,7 @@ class PhasicLearner:
             clip=self._clip,
             precision=self._precisions["policy"],
             permutation=self._permutation,
+            drac=self._drac,
         )
 
     def policy_phase(self, batch: PolicyBatch) -> PhaseStats:
@@ -185,9 +203,8 @@ class PhasicLearner:
         """
         made = list(self.policy_steps(batch))
         try:
-            return collect_stats(
-                POLICY_STATS, [step.stats for step in made], lambda i: str(made[i])
-            )
+            names = POLICY_STATS + (DRAC_STATS if self._drac else ())
+            return collect_stats(names, [step.stats for step in made], lambda i: str(made[i]))
         except BrokenStep as error:
             phase = self._policy_phase()
             raise with_evidence(error, lambda i: phase.evidence(batch, made[i])) from None
@@ -219,6 +236,7 @@ class PhasicLearner:
             clip=self._clip,
             precision=self._precisions["aux"],
             permutation=self._permutation,
+            noise=self._noise,
             retarget=retarget,
             state=state,
         )
@@ -235,6 +253,8 @@ class PhasicLearner:
         }
         if self._optimizers.layout == "heads":
             state["value_lr"] = self.value_lr
+        if self._drac is not None:
+            state["drac"] = self._drac.get_state()
         if clip := self._clip.get_state():
             state["clip"] = clip
         return state
@@ -254,6 +274,34 @@ class PhasicLearner:
         self.set_lr(state["lr"], state["aux_lr"], state.get("value_lr"))
         self._entropy.set_state(state)
         self._clip.set_state(state.get("clip", {}))
+        if self._drac is not None:
+            self._drac.set_state(state["drac"])
         for name, precision in self._precisions.items():
             precision.set_state(state["precisions"][name])
         self._generator.bit_generator.state = state["generator"]
+
+
+def _make_drac(
+    settings: PolicyPhaseSettings,
+    network: PhasicNetwork,
+    generator: np.random.Generator,
+    draw: Draw | None,
+) -> Drac | None:
+    if not settings.drac_weight:
+        return None
+    assert settings.drac_augmentation is not None, "drac_weight needs drac_augmentation"
+    augmentation = make_augmentation(settings.drac_augmentation)
+    choice = None
+    if settings.drac_ucb is not None:
+        assert isinstance(augmentation, Mixture), "drac_ucb chooses among members"
+        choice = TransformChoice(len(augmentation.members), ChoiceSettings(**settings.drac_ucb))
+    return Drac(
+        augmentation,
+        network,
+        generator,
+        weight=settings.drac_weight,
+        value_weight=settings.drac_value_weight,
+        policy_weight=settings.drac_policy_weight,
+        choice=choice,
+        draw=draw,
+    )

@@ -43,9 +43,8 @@ class ValueStats(NamedTuple):
 
 
 class DracStats(NamedTuple):
-    """Statistics of `drac_loss`: the loss, and its terms without their coefficients."""
+    """Statistics of `drac_loss`: its terms without their coefficients."""
 
-    loss_drac: Tensor
     drac_value: Tensor
     drac_policy: Tensor
 
@@ -53,12 +52,12 @@ class DracStats(NamedTuple):
 class AuxStats(NamedTuple):
     """Statistics of `aux_loss`: the loss, and its terms without their coefficients.
 
-    `vf_aux` is 0 for a network without an auxiliary value head.
+    `vf_aux` is None for a network without an auxiliary value head.
     """
 
     loss_total: Tensor
     pol_distance: Tensor
-    vf_aux: Tensor
+    vf_aux: Tensor | None
     vf_true: Tensor
 
 
@@ -176,7 +175,7 @@ def drac_loss(
     value = 0.5 * (clean_vf - vf).square().mean()
     policy = (mask * dist.kl(clean_dist)).mean()
     loss = value_weight * value + policy_weight * policy
-    return loss, DracStats(loss.detach(), value.detach(), policy.detach())
+    return loss, DracStats(value.detach(), policy.detach())
 
 
 def aux_loss(
@@ -194,7 +193,7 @@ def aux_loss(
     Args:
         dist: The current policy at the B observations.
         old_dist: The policy before the phase at the same observations, without gradient.
-        aux_vf: Auxiliary values (B,); None for a network without that head.
+        aux_vf: Auxiliary values (B,); None without an auxiliary value head.
         vf: True values (B,).
         targets: Value targets (B,).
         beta_clone: Weight of the mean KL(old || new).
@@ -208,13 +207,15 @@ def aux_loss(
     """
     pol_distance = old_dist.kl(dist).mean()
     vf_true = 0.5 * (vf - targets).square().mean()
-    vf_aux = torch.zeros_like(vf_true)
+    loss = beta_clone * pol_distance
+    vf_aux = None
     if aux_vf is not None:
         vf_aux = 0.5 * (aux_vf - targets).square().mean()
-    loss = beta_clone * pol_distance + vf_aux + vf_true_weight * vf_true
+        loss = loss + vf_aux
+    loss = loss + vf_true_weight * vf_true
     return loss, AuxStats(
         loss_total=loss.detach(),
         pol_distance=pol_distance.detach(),
-        vf_aux=vf_aux.detach(),
+        vf_aux=None if vf_aux is None else vf_aux.detach(),
         vf_true=vf_true.detach(),
     )

@@ -1,201 +1,31 @@
-"""Core: encoders for images and vectors, and the network with its policy and value heads.
+"""Core: the network: encoder(s), and policy and value heads on them.
 
-Shape key: B rows, A outputs of the policy head, H W C image.
+Shape key: B rows, A outputs of the policy head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from rllib_ppg.core.encoders import rescale_rows
 
 Arch = Literal["dual", "detach", "shared"]
 
-# Row norms of the reference's "normed" initialisation (openai/phasic-policy-gradient@7295473).
-_FIRST_CONV_NORM = 1.0
-_DENSE_NORM = 1.4
-_HEAD_NORM = 0.1
-
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
-
-
-def _rescale_rows(layer: nn.Conv2d | nn.Linear, norm: float) -> None:
-    """Give every output unit's weights the L2 norm `norm`, and no bias."""
-    with torch.no_grad():
-        norms = layer.weight.flatten(1).norm(dim=1)
-        layer.weight.mul_((norm / norms).view(-1, *[1] * (layer.weight.dim() - 1)))
-        if layer.bias is not None:
-            layer.bias.zero_()
-
-
-def _to_float(obs: Tensor) -> Tensor:
-    """Return float32 observations; bytes are scaled to [0, 1]."""
-    return obs.float().div_(255.0) if obs.dtype == torch.uint8 else obs.float()
-
-
-class _ResidualBlock(nn.Module):
-    """x + conv(relu(conv(relu(x))))."""
-
-    def __init__(self, width: int, norm: float | None) -> None:
-        super().__init__()
-        self.conv0 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        if norm is not None:
-            _rescale_rows(self.conv0, norm)
-            _rescale_rows(self.conv1, norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        # The first relu must not work in place: the skip path carries x, not relu(x).
-        hidden = F.relu(self.conv0(F.relu(x)), inplace=True)
-        residual: Tensor = self.conv1(hidden)
-        return x + residual
-
-
-class _Stage(nn.Module):
-    """A convolution, max-pooling that halves the image (rounding up), and residual blocks."""
-
-    def __init__(self, in_channels: int, width: int, blocks: int, block_norm: float | None) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, width, 3, padding=1)
-        if block_norm is not None:
-            _rescale_rows(self.conv, _FIRST_CONV_NORM)
-        self.blocks = nn.ModuleList(_ResidualBlock(width, block_norm) for _ in range(blocks))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(self.conv(x), kernel_size=3, stride=2, padding=1)
-        for block in self.blocks:
-            x = block(x)
-        return x
-
-
-class ImpalaEncoder(nn.Module):
-    """The residual convolutional encoder of IMPALA.
-
-    Args:
-        obs_shape: (H, W, C) of one observation.
-        widths: Channels of each stage; every stage halves the image.
-        hidden_size: Size of the code.
-        blocks: Residual blocks in a stage.
-        normed_init: Rescale the initial weights of each unit to a fixed norm and zero all biases;
-            otherwise PyTorch's default.
-
-    Raises:
-        ValueError: If a size is not positive or `obs_shape` is not (H, W, C).
-
-    Source: Espeholt et al. 2018 (arXiv:1802.01561), figure 3; initialisation of
-    openai/phasic-policy-gradient@7295473.
-    """
-
-    def __init__(
-        self,
-        obs_shape: Sequence[int],
-        *,
-        widths: Sequence[int] = (16, 32, 32),
-        hidden_size: int = 256,
-        blocks: int = 2,
-        normed_init: bool = True,
-    ) -> None:
-        super().__init__()
-        _check_impala_sizes(obs_shape, widths, hidden_size, blocks)
-        height, width, channels = (int(size) for size in obs_shape)
-        norm = (len(widths) * max(blocks, 1)) ** -0.25 if normed_init else None
-        self.stages = nn.ModuleList()
-        for out_channels in widths:
-            self.stages.append(_Stage(channels, out_channels, blocks, norm))
-            height, width, channels = -(-height // 2), -(-width // 2), out_channels
-        self.dense = nn.Linear(channels * height * width, hidden_size)
-        if normed_init:
-            _rescale_rows(self.dense, _DENSE_NORM)
-        self.output_size = hidden_size
-        # A permuted (B, H, W, C) frame is channels-last already; weights in the same layout spare
-        # a reordering in every convolution.
-        self.stages.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """Encode frames (B, H, W, C), uint8 or already scaled floats, into codes (B, hidden)."""
-        x = _to_float(obs.permute(0, 3, 1, 2))
-        for stage in self.stages:
-            x = stage(x)
-        return F.relu(self.dense(F.relu(x.flatten(1))))
-
-
-def _check_impala_sizes(
-    obs_shape: Sequence[int], widths: Sequence[int], hidden_size: int, blocks: int
-) -> None:
-    if len(obs_shape) != 3 or min(obs_shape) < 1:
-        raise ValueError(f"obs_shape {tuple(obs_shape)} must be (height, width, channels).")
-    if not widths or min(widths) < 1:
-        raise ValueError(f"widths {tuple(widths)} must be one or more positive numbers.")
-    if hidden_size < 1 or blocks < 0:
-        raise ValueError(
-            f"hidden_size={hidden_size} must be at least 1 and blocks={blocks} at least 0."
-        )
-
-
-class MLPEncoder(nn.Module):
-    """Fully connected layers for vector observations.
-
-    Args:
-        input_size: Number of values in one observation; with `one_hot` the number of categories.
-        hiddens: Sizes of the layers; the last is the code.
-        activation: "tanh" or "relu", after every layer.
-        normed_init: As in `ImpalaEncoder`, every layer with the norm of its dense layer.
-        one_hot: Observations are integers (B,) that are turned into one-hot vectors.
-
-    Raises:
-        ValueError: If a size is not positive or the activation is unknown.
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        *,
-        hiddens: Sequence[int] = (64, 64),
-        activation: str = "tanh",
-        normed_init: bool = True,
-        one_hot: bool = False,
-    ) -> None:
-        super().__init__()
-        if activation not in _ACTIVATIONS:
-            raise ValueError(
-                f"activation {activation!r} is unknown; use one of {', '.join(_ACTIVATIONS)}."
-            )
-        if input_size < 1 or not hiddens or min(hiddens) < 1:
-            raise ValueError(
-                f"input_size={input_size} and hiddens {tuple(hiddens)} must be positive numbers, "
-                "with one layer or more."
-            )
-        self.input_size = input_size
-        self.one_hot = one_hot
-        self.output_size = hiddens[-1]
-        sizes = [input_size, *hiddens]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, hiddens, strict=False))
-        self.activation = _ACTIVATIONS[activation]()
-        if normed_init:
-            for layer in self.layers:
-                assert isinstance(layer, nn.Linear)
-                _rescale_rows(layer, _DENSE_NORM)
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """Encode observations (B, ...), or (B,) integers when one-hot, into codes (B, hidden)."""
-        if self.one_hot:
-            x = F.one_hot(obs.long().flatten(), self.input_size).float()
-        else:
-            x = _to_float(obs.reshape(len(obs), -1))
-        for layer in self.layers:
-            x = self.activation(layer(x))
-        return x
+_HEAD_NORM = 0.1  # of openai/phasic-policy-gradient@7295473, as the encoders' norms
 
 
 class PhasicOutput(NamedTuple):
-    """What one forward pass gives: logits (B, A), true value (B,), auxiliary value (B,)."""
+    """What one forward pass gives: logits (B, A), true value (B,), auxiliary value (B,) or None."""
 
     logits: Tensor
     vf: Tensor
-    aux_vf: Tensor
+    aux_vf: Tensor | None
 
 
 class PhasicNetwork(nn.Module):
@@ -207,12 +37,17 @@ class PhasicNetwork(nn.Module):
 
     Args:
         make_encoder: Makes an encoder module with an `output_size`; called once, or twice for dual.
+            Its `forward` takes the observations; where it has `num_actions` above 0 the previous
+            actions too, and where it has `dropout` above 0 `kept`.
         num_outputs: Outputs of the policy head, A.
         arch: "dual", "detach" or "shared".
         normed_init: Heads start with weight norm 0.1 and no bias.
+        aux_value_head: Whether there is an auxiliary value head. Without one the auxiliary phase
+            trains the encoder by the true value, so `arch` must be "shared".
 
     Raises:
-        ValueError: If `arch` is unknown or `num_outputs` is not positive.
+        ValueError: If `arch` is unknown, `num_outputs` is not positive, or the auxiliary head is
+            left out with another `arch`.
 
     Source: Cobbe et al. 2020 (arXiv:2009.04416), section 2 and appendix; the three architectures of
     openai/phasic-policy-gradient@7295473.
@@ -225,12 +60,18 @@ class PhasicNetwork(nn.Module):
         *,
         arch: Arch = "dual",
         normed_init: bool = True,
+        aux_value_head: bool = True,
     ) -> None:
         super().__init__()
         if arch not in get_args(Arch):
             raise ValueError(f"arch {arch!r} is unknown; use one of {', '.join(get_args(Arch))}.")
         if num_outputs < 1:
             raise ValueError(f"num_outputs={num_outputs} must be at least 1.")
+        if not aux_value_head and arch != "shared":
+            raise ValueError(
+                f"arch {arch!r} needs the auxiliary value head: only the value head of 'shared' "
+                "trains the policy's encoder."
+            )
         self.arch = arch
         self.policy_encoder = make_encoder()
         if arch == "dual":
@@ -238,36 +79,98 @@ class PhasicNetwork(nn.Module):
         code_size = int(self.policy_encoder.output_size)  # type: ignore[arg-type]
         self.policy_head = nn.Linear(code_size, num_outputs)
         self.value_head = nn.Linear(code_size, 1)
-        self.aux_value_head = nn.Linear(code_size, 1)
+        self.aux_value_head = nn.Linear(code_size, 1) if aux_value_head else None
         if normed_init:
             for head in (self.policy_head, self.value_head, self.aux_value_head):
-                _rescale_rows(head, _HEAD_NORM)
+                if head is not None:
+                    rescale_rows(head, _HEAD_NORM)
 
     @property
     def separate_value_encoder(self) -> bool:
         """Whether the true value costs a second encoder pass."""
         return self.arch == "dual"
 
-    def forward(self, obs: Tensor) -> PhasicOutput:
-        """Compute all three heads for observations (B, ...)."""
-        code = self.policy_encoder(obs)
-        aux_vf = self.aux_value_head(code).squeeze(-1)
-        value_code = self.value_encoder(obs) if self.separate_value_encoder else code
-        return PhasicOutput(self.policy_head(code), self._value(value_code), aux_vf)
+    @property
+    def takes_prev_actions(self) -> bool:
+        """Whether every pass needs the previous actions."""
+        return bool(getattr(self.policy_encoder, "num_actions", 0))
 
-    def policy(self, obs: Tensor) -> tuple[Tensor, Tensor | None]:
+    @property
+    def dropout(self) -> float:
+        """Share of units that a pass with `kept` leaves out; 0 without dropout."""
+        return float(getattr(self.policy_encoder, "dropout", 0.0))
+
+    def draw_kept(
+        self, count: int, generator: np.random.Generator
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """Draw what dropout keeps of `count` rows; both encoders of "dual" get the same."""
+        drawn: dict[str, npt.NDArray[np.bool_]]
+        drawn = self.policy_encoder.draw_kept(count, generator)  # type: ignore[operator]
+        return drawn
+
+    def forward(
+        self,
+        obs: Tensor,
+        prev_actions: Tensor | None = None,
+        kept: Mapping[str, Tensor] | None = None,
+        *,
+        detach_value: bool = False,
+    ) -> PhasicOutput:
+        """Compute all heads.
+
+        Args:
+            obs: Observations (B, ...).
+            prev_actions: The actions before (B,), where `takes_prev_actions`.
+            kept: What dropout keeps, as `draw_kept` names it; None is a pass without dropout.
+            detach_value: Stop the value's gradient at the encoder in this pass, whatever `arch`.
+        """
+        code = self._code(self.policy_encoder, obs, prev_actions, kept)
+        aux_vf = None if self.aux_value_head is None else self.aux_value_head(code).squeeze(-1)
+        value_code = code
+        if self.separate_value_encoder:
+            value_code = self._code(self.value_encoder, obs, prev_actions, kept)
+        vf = self._value(value_code.detach() if detach_value else value_code)
+        return PhasicOutput(self.policy_head(code), vf, aux_vf)
+
+    def policy(
+        self,
+        obs: Tensor,
+        prev_actions: Tensor | None = None,
+        kept: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
         """Compute logits (B, A) and, where it costs no second encoder, the true value (B,)."""
-        code = self.policy_encoder(obs)
+        code = self._code(self.policy_encoder, obs, prev_actions, kept)
         vf = None if self.separate_value_encoder else self._value(code)
         return self.policy_head(code), vf
 
-    def value(self, obs: Tensor) -> Tensor:
+    def value(
+        self,
+        obs: Tensor,
+        prev_actions: Tensor | None = None,
+        kept: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Compute the true value (B,) only."""
         encoder = self.value_encoder if self.separate_value_encoder else self.policy_encoder
         # "detach" needs no graph of the encoder: its code gets no gradient anyway.
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.arch != "detach"):
-            code = encoder(obs)
+            code = self._code(encoder, obs, prev_actions, kept)
         return self._value(code)
+
+    def _code(
+        self,
+        encoder: nn.Module,
+        obs: Tensor,
+        prev_actions: Tensor | None,
+        kept: Mapping[str, Tensor] | None,
+    ) -> Tensor:
+        # By position: hooks see them. An encoder that asks for neither takes observations only.
+        beside: tuple[Any, ...] = ()
+        if kept is not None:
+            beside = (prev_actions, kept)
+        elif self.takes_prev_actions:
+            beside = (prev_actions,)
+        code: Tensor = encoder(obs, *beside)
+        return code
 
     def _value(self, code: Tensor) -> Tensor:
         if self.arch == "detach":

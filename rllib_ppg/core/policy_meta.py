@@ -14,7 +14,8 @@ import numpy as np
 from torch import nn
 
 from rllib_ppg.core.distributions import ActionSpec
-from rllib_ppg.core.networks import Arch, ImpalaEncoder, MLPEncoder, PhasicNetwork
+from rllib_ppg.core.encoders import ImpalaEncoder, MLPEncoder
+from rllib_ppg.core.networks import Arch, PhasicNetwork
 
 NetworkKind = Literal["impala", "mlp"]
 Scaling = Literal["none", "unsquash", "clip"]
@@ -79,12 +80,15 @@ class NetworkSpec:
         kind: "impala" for images or "mlp" for vectors and categories.
         arch: "dual", "detach" or "shared".
         encoder: Arguments of the encoder: those of `ImpalaEncoder` or `MLPEncoder` beyond the
-            observation's size.
+            observation's size. `num_actions` above 0 says that the network takes the previous
+            action beside the observation.
+        aux_value_head: Whether there is an auxiliary value head.
     """
 
     kind: NetworkKind
     arch: Arch
     encoder: Mapping[str, Any] = field(default_factory=dict)
+    aux_value_head: bool = True
 
     def build(self, observations: Observations, num_outputs: int) -> PhasicNetwork:
         """Make the network, its weights still random.
@@ -100,7 +104,13 @@ class NetworkSpec:
             size = observations.categories or math.prod(observations.shape)
             return MLPEncoder(size, one_hot=observations.categories is not None, **arguments)
 
-        return PhasicNetwork(make_encoder, num_outputs, arch=self.arch, normed_init=False)
+        return PhasicNetwork(
+            make_encoder,
+            num_outputs,
+            arch=self.arch,
+            normed_init=False,
+            aux_value_head=self.aux_value_head,
+        )
 
 
 @dataclass(frozen=True)

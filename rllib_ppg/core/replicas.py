@@ -42,9 +42,9 @@ class Replica:
         self.network = network
         self.parameters = list(network.parameters())
         self.device = self.parameters[0].device
-        self.forward: Callable[[Tensor], PhasicOutput] = make(network.forward)
-        self.policy: Callable[[Tensor], tuple[Tensor, Tensor | None]] = make(network.policy)
-        self.value: Callable[[Tensor], Tensor] = make(network.value)
+        self.forward: Callable[..., PhasicOutput] = make(network.forward)
+        self.policy: Callable[..., tuple[Tensor, Tensor | None]] = make(network.policy)
+        self.value: Callable[..., Tensor] = make(network.value)
 
 
 class Replicas:

@@ -74,11 +74,14 @@ class SegmentStore:
         frame_stack: k; the last axis of `obs_shape` is k times a frame's.
         devices: Where the frames stand; on several devices there is a copy on each.
         pin_memory: Keep the host's frames in memory that a GPU can copy from without waiting.
+        with_prev_actions: Keep the action before each step too.
         with_returns: Keep what value targets are computed anew from.
 
     Attributes:
+        obs_shape: Shape of one observation.
         returns: Rewards and ends of episodes; None without them.
         value_targets: float32 (S, T).
+        prev_actions: int64 (S, T), 0 where an episode begins; None without them.
         env: Environment of each segment, int64 (S,).
         iteration: Position of each segment's iteration within the phase, int64 (S,).
         count: Segments stored so far.
@@ -97,11 +100,13 @@ class SegmentStore:
         frame_stack: int = 1,
         devices: Sequence[torch.device] = (torch.device("cpu"),),
         pin_memory: bool = False,
+        with_prev_actions: bool = False,
         with_returns: bool = False,
     ) -> None:
         if capacity < 1 or num_steps < 1:
             raise ValueError(f"capacity={capacity} and num_steps={num_steps} must be at least 1.")
         self.capacity = capacity
+        self.obs_shape = tuple(obs_shape)
         self.num_steps = num_steps
         self.frame_stack = frame_stack
         shape = (capacity, num_steps + frame_stack - 1, *frame_shape(obs_shape, frame_stack))
@@ -110,6 +115,7 @@ class SegmentStore:
             _pin(self._frames[_HOST])
         self._oldest = np.zeros((capacity, num_steps), np.int64) if frame_stack > 1 else None
         self.value_targets = np.empty((capacity, num_steps), np.float32)
+        self.prev_actions = np.empty((capacity, num_steps), np.int64) if with_prev_actions else None
         self.returns = StoredReturns(capacity, num_steps) if with_returns else None
         self.env = np.empty(capacity, np.int64)
         self.iteration = np.empty(capacity, np.int64)
@@ -123,11 +129,12 @@ class SegmentStore:
         obs_shape: Sequence[int],
         obs_dtype: npt.DTypeLike = np.uint8,
         frame_stack: int = 1,
+        with_prev_actions: bool = False,
         with_returns: bool = False,
     ) -> int:
         """Return the bytes of a full store on one device, without making one."""
         frame = math.prod(frame_shape(obs_shape, frame_stack)) * np.dtype(obs_dtype).itemsize
-        step = 4 + (8 if frame_stack > 1 else 0)
+        step = 4 + 8 * (frame_stack > 1) + 8 * with_prev_actions
         returns = StoredReturns.bytes_needed(capacity, num_steps) if with_returns else 0
         segment = (num_steps + frame_stack - 1) * frame + num_steps * step + 2 * 8
         return capacity * segment + returns
@@ -136,8 +143,7 @@ class SegmentStore:
     def nbytes(self) -> int:
         """Bytes of this store when full, on one device."""
         arrays: list[npt.NDArray[Any]] = [self.value_targets, self.env, self.iteration]
-        if self._oldest is not None:
-            arrays.append(self._oldest)
+        arrays += [array for array in (self._oldest, self.prev_actions) if array is not None]
         if self.returns is not None:
             arrays += vars(self.returns).values()
         return next(iter(self._frames.values())).nbytes + sum(array.nbytes for array in arrays)
@@ -208,11 +214,14 @@ class SegmentStore:
         """Return the observations of some segments, all stored ones by default, by flat row."""
         rows = slice(0, self.count) if rows is None else rows
         frames = {device: place[rows].flatten(0, 1) for device, place in self._frames.items()}
-        if self._oldest is None:
-            return Frames(frames, None)
-        oldest = torch.from_numpy(self._oldest[rows])
-        stacks = {device: StackIndex(oldest.to(device), self.frame_stack) for device in frames}
-        return Frames(frames, stacks)
+        before, stacks = None, None
+        if self.prev_actions is not None:
+            actions = torch.from_numpy(self.prev_actions[rows]).flatten()
+            before = {device: actions.to(device) for device in frames}
+        if self._oldest is not None:
+            oldest = torch.from_numpy(self._oldest[rows])
+            stacks = {device: StackIndex(oldest.to(device), self.frame_stack) for device in frames}
+        return Frames(frames, stacks, before)
 
     def get_state(self) -> dict[str, Any]:
         """Return all but the frames, in numpy and plain Python."""
@@ -223,6 +232,7 @@ class SegmentStore:
             "iteration": self.iteration[rows].copy(),
             "value_targets": self.value_targets[rows].copy(),
             "oldest": None if self._oldest is None else self._oldest[rows].copy(),
+            "prev_actions": None if self.prev_actions is None else self.prev_actions[rows].copy(),
             "returns": None if self.returns is None else self.returns.get_state(self.count),
         }
 
@@ -240,6 +250,8 @@ class SegmentStore:
             )
         if (state["oldest"] is None) != (self._oldest is None):
             raise ValueError("the stored segments have another frame_stack.")
+        if (state.get("prev_actions") is None) != (self.prev_actions is None):
+            raise ValueError("previous actions are kept in the stored segments, or here, alone.")
         if self.returns is not None and state.get("returns") is None:
             raise ValueError("the stored segments have no rewards to compute value targets from.")
         self.count = len(targets)
@@ -250,6 +262,8 @@ class SegmentStore:
         self.value_targets[rows] = targets
         if self._oldest is not None:
             self._oldest[rows] = state["oldest"]
+        if self.prev_actions is not None:
+            self.prev_actions[rows] = state["prev_actions"]
         if self.returns is not None:
             self.returns.set_state(state["returns"])
 

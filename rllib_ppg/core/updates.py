@@ -47,6 +47,20 @@ def check_unit(unit: str) -> None:
         raise ValueError(f'minibatch_unit {unit!r} is unknown; use "segment" or "step".')
 
 
+def check_sizes(mbsize_rows: int | None, num_accumulates: int, unit: str) -> None:
+    """Refuse sizes of minibatches that make no sense.
+
+    Raises:
+        ValueError: Naming them.
+    """
+    if (mbsize_rows is not None and mbsize_rows < 1) or num_accumulates < 1:
+        raise ValueError(
+            f"mbsize_rows={mbsize_rows} and num_accumulates={num_accumulates} must be at least 1."
+        )
+    if mbsize_rows is not None and unit != "step":
+        raise ValueError('mbsize_rows needs the minibatch unit "step".')
+
+
 class Updater:
     """Makes optimiser steps on a network, and passes without gradient.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
@@ -22,6 +22,9 @@ class Transition(NamedTuple):
         truncateds: True where a limit from outside cut the episode, bool (N,). Never true
             together with `terminateds`.
         final_obs: The true last observation of each truncated environment, by its index.
+        shaping: What the learner gets beside the rewards, float32 (N,); returns of episodes leave
+            it out. None: nothing.
+        columns: Further numbers (N,) of the step for the sample batch, those of `sample_columns`.
     """
 
     obs: np.ndarray
@@ -29,6 +32,8 @@ class Transition(NamedTuple):
     terminateds: np.ndarray
     truncateds: np.ndarray
     final_obs: dict[int, np.ndarray]
+    shaping: np.ndarray | None = None
+    columns: Mapping[str, np.ndarray] | None = None
 
 
 @runtime_checkable
@@ -42,6 +47,9 @@ class ArrayEnv(Protocol):
     last axis, the newest last; without one k is 1. It promises that an observation is the one
     before it with the oldest frame dropped and a new one added, or, where an episode begins, k
     times the first frame. Then each frame is sent and stored once.
+
+    It may have an attribute `sample_columns`, the names and dtypes of the numbers that every
+    transition gives in `columns`.
 
     Attributes:
         num_envs: N.
@@ -94,6 +102,12 @@ def frame_stack_of(env: Any) -> int:
             f"observations {shape}; leave it out, or stack that many frames there."
         )
     return int(num_frames)
+
+
+def sample_columns_of(env: Any) -> Mapping[str, np.dtype[Any]]:
+    """Return the names and dtypes of an environment's own columns of the sample batch."""
+    columns: Mapping[str, np.dtype[Any]] = getattr(env, "sample_columns", {})
+    return columns
 
 
 def _array_space(space: gymnasium.Space[Any]) -> gymnasium.Space[Any]:

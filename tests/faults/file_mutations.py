@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rllib_ppg._ray_compat import MODEL_DEFAULTS
 from rllib_ppg.algorithm import keys
-from rllib_ppg.algorithm.model import MODEL_SETTINGS
+from rllib_ppg.algorithm.model_settings import MODEL_SETTINGS
 from rllib_ppg.app import experiment
 from rllib_ppg.app.result_keys import KEYS as RESULT_KEYS
 from rllib_ppg.app.yaml_reader import read_yaml
