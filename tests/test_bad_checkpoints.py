@@ -261,7 +261,7 @@ def standing(algorithm: PPG) -> bytes:
             algorithm._rewards.get_state(),
             algorithm._store.get_state(),
             [algorithm.iteration, algorithm._time_total, algorithm._timesteps_total],
-            [algorithm._phase_iterations, algorithm._totals, dict(algorithm._counters)],
+            [algorithm._plan.stored, algorithm._totals, dict(algorithm._counters)],
         ]
     )
 

@@ -9,9 +9,9 @@ from small_learner import OBS_SIZE, make_learner
 from rllib_ppg import PPGConfig
 from rllib_ppg._ray_compat import SampleBatch
 from rllib_ppg.algorithm.batch import environments, make_batch
+from rllib_ppg.algorithm.parts import reward_pipeline
 from rllib_ppg.algorithm.rollout import EPISODE_STARTS, Rollout
 from rllib_ppg.core.frames import Rows
-from rllib_ppg.core.returns import RewardNormalizer
 from rllib_ppg.core.segments import SegmentStore
 
 ENVS, STEPS = 4, 7
@@ -85,10 +85,12 @@ class Made:
     def __init__(self, **changes: Any) -> None:
         self.config = make_config(**changes)
         self.store = SegmentStore(2 * ENVS, STEPS, (OBS_SIZE,), np.float32)
-        self.rewards = RewardNormalizer(ENVS)
+        self.rewards = reward_pipeline(self.config)
 
     def add(self, rollouts: list[Rollout]) -> Any:
-        made = make_batch(rollouts, self.store, LEARNER, self.rewards, self.config)
+        made = make_batch(
+            rollouts, self.store, LEARNER, self.rewards, self.config, self.config.gamma
+        )
         self.batch, self.rows, self.targets = made
         return self.batch
 

@@ -98,7 +98,7 @@ def test_without_the_store_the_phase_begins_anew(ray_local, tmp_path):
     assert not (tmp_path / "frames").exists()
     resumed = Algorithm.from_checkpoint(str(tmp_path))
     assert same(weights(resumed), weights(algorithm))
-    assert resumed._phase_iterations == 0 and resumed._aux_phase is None
+    assert resumed._plan.stored == 0 and resumed._aux_phase is None
 
 
 def test_environments_that_cannot_save_their_state_are_reset_and_that_is_said(ray_local, tmp_path):

@@ -16,6 +16,7 @@ from small_learner import (
     weights,
 )
 
+from rllib_ppg.core.clipping import GradientClip
 from rllib_ppg.core.encoders import MLPEncoder
 from rllib_ppg.core.learner import PhasicLearner
 from rllib_ppg.core.networks import PhasicNetwork
@@ -211,10 +212,15 @@ def test_every_replica_trains_in_training_mode_and_evaluates_in_the_other():
     updater = Updater(replicas, None)
     precision = MixedPrecision("float32", torch.device("cpu"))
     obs = torch.rand(4, 3)
-    (minibatch,) = updater.minibatches([np.arange(4)], 1)
+    minibatches = updater.minibatches([np.arange(4)], 1)
     adam = torch.optim.Adam(network.parameters(), fused=True)
     updater.update(
-        adam, minibatch, lambda r, rows: (r.value(obs[rows.host]).sum(), {}), None, precision
+        [adam],
+        minibatches,
+        lambda r, rows: (r.value(obs[rows.host]).sum(), {}),
+        GradientClip(torch.device("cpu")),
+        None,
+        precision,
     )
     updater.map(lambda r, rows: r.value(obs[rows.host]), 0, 4, precision)
     assert [r.network.policy_encoder.modes for r in replicas] == [[True, False]] * 2

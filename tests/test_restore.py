@@ -44,7 +44,7 @@ def restored(folder: Path, **changes: Any) -> Iterator[PPG]:
 
 def test_other_workers_keep_the_phase_and_begin_new_episodes(folder: Path):
     with restored(folder, num_env_runners=1, num_cpus_per_env_runner=0.25) as algorithm:
-        assert algorithm._phase_iterations == 1 and algorithm._store.count == 8
+        assert algorithm._plan.stored == 1 and algorithm._store.count == 8
         said = algorithm.train()["notices"]
         assert said == ["All environments begin new episodes: num_env_runners was 0 and is 1."]
         goes_on_through_an_auxiliary_phase(algorithm)
@@ -61,7 +61,7 @@ def test_another_phase_begins_anew_and_the_environments_go_on(
     folder: Path, changes: dict, was: str
 ):
     with restored(folder, **changes) as algorithm:
-        assert algorithm._phase_iterations == 0 and algorithm._store.count == 0
+        assert algorithm._plan.stored == 0 and algorithm._store.count == 0
         assert algorithm.train()["notices"] == [f"The current phase begins anew: {was}."]
         goes_on_through_an_auxiliary_phase(algorithm)
 
@@ -73,7 +73,7 @@ def test_another_game_takes_weights_and_statistics(folder: Path):
         assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[1])
         moments = [each._rewards.get_state()["moments"] for each in (algorithm, same)]
         assert moments[0] == moments[1]
-        assert (algorithm._phase_iterations, same._phase_iterations) == (0, 1)
+        assert (algorithm._plan.stored, same._plan.stored) == (0, 1)
         notices = algorithm.train()["notices"]
         assert len(notices) == 2 and all("was coinrun and is bigfish" in n for n in notices)
         assert same.train()["notices"] == []

@@ -7,14 +7,12 @@ import torch
 from toy_envs import CodedEnv
 
 from rllib_ppg import PPGConfig
+from rllib_ppg.algorithm.setting_types import interpolate, parse_integer, parse_number
 from rllib_ppg.algorithm.settings import (
     DEFAULTS,
     PPGSettings,
     Precision,
     check_settings,
-    interpolate,
-    parse_integer,
-    parse_number,
 )
 from rllib_ppg.core import precision
 from rllib_ppg.core.augment import Augmentation

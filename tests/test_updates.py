@@ -7,12 +7,15 @@ import pytest
 import torch
 from torch import nn
 
+from rllib_ppg.core.clipping import GradientClip
+from rllib_ppg.core.optimizers import make_adam
 from rllib_ppg.core.precision import MixedPrecision
 from rllib_ppg.core.replicas import Replica, Replicas
-from rllib_ppg.core.updates import PhaseStats, Rows, Updater, collect_stats, make_adam
+from rllib_ppg.core.updates import PhaseStats, Rows, Updater, collect_stats
 
 CPU = torch.device("cpu")
 FLOAT32 = MixedPrecision("float32", CPU)
+CLIP = GradientClip(CPU)
 
 
 class Line(nn.Module):
@@ -52,9 +55,9 @@ def one_step(
         squares = (replica.forward(X[rows.host]) - 1).square().mean()
         return squares, {"squares": squares.detach()}
 
-    (minibatch,) = updater.minibatches([np.arange(7)], 1)
+    minibatches = updater.minibatches([np.arange(7)], 1)
     optimizer = torch.optim.SGD(line.parameters(), lr=0.01)
-    return line, updater.update(optimizer, minibatch, loss, grad_clip, FLOAT32)
+    return line, updater.update([optimizer], minibatches, loss, CLIP, grad_clip, FLOAT32)
 
 
 def test_a_step_follows_the_gradient_of_the_mean():
@@ -144,8 +147,8 @@ def test_a_step_whose_gradient_is_not_finite_changes_nothing():
         def loss(replica: Replica, rows: Rows):
             return (replica.forward(X[rows.host]) * factor).sum(), {}
 
-        (minibatch,) = updater.minibatches([np.arange(7)], 1)
-        stats = updater.update(optimizer, minibatch, loss, None, FLOAT32)
+        minibatches = updater.minibatches([np.arange(7)], 1)
+        stats = updater.update([optimizer], minibatches, loss, CLIP, None, FLOAT32)
         return float(stats["grad_norm"])
 
     assert step(1.0) == X.sum()

@@ -14,29 +14,46 @@ from rllib_ppg.algorithm.rollout import EPISODE_STARTS, Rollout
 from rllib_ppg.core.frames import Frames
 from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
 from rllib_ppg.core.returns import (
-    RewardNormalizer,
     compute_gae,
     explained_variance,
     standardize,
 )
+from rllib_ppg.core.reward_norm import RewardPipeline
 from rllib_ppg.core.segments import SegmentStore
+from rllib_ppg.errors import UserError
+
+# Columns of environments that count: different observations of the episode so far, that after the
+# step included, and steps of the episode before this one.
+NUM_UNIQUE_STATES = "num_unique_states"
+EPISODE_STEP = "episode_step"
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What the returns of a rollout give the learner; arrays are (N, T) float32."""
+    """What the returns of a rollout give the learner; arrays are (N, T) float32.
+
+    Attributes:
+        advantages: Standardised.
+        value_targets: For the value loss.
+        explained_variance: Of the targets, by the values while acting.
+        rewards: After normalisation.
+        returns: What the targets can be computed anew from, as `StoredReturns` names it.
+    """
 
     advantages: np.ndarray
     value_targets: np.ndarray
     explained_variance: float
+    rewards: np.ndarray
+    returns: dict[str, np.ndarray]
 
 
 def make_batch(
     rollouts: list[Rollout],
     store: SegmentStore,
     learner: PhasicLearner,
-    normalizer: RewardNormalizer,
+    pipeline: RewardPipeline,
     config: PPGConfig,
+    gamma: float,
 ) -> tuple[PolicyBatch, slice, Targets]:
     """Copy the rollouts' observations to the store and compute what the policy phase needs.
 
@@ -44,8 +61,9 @@ def make_batch(
         rollouts: One of each worker that delivered.
         store: Takes the observations, once; the batch refers to them there.
         learner: Computes values where the workers did not.
-        normalizer: Rescales rewards in time order and learns from them.
+        pipeline: Processes rewards in time order and learns from them.
         config: The algorithm's configuration.
+        gamma: The current discount.
 
     Returns:
         The batch, the store's rows of this iteration, and the targets.
@@ -53,7 +71,7 @@ def make_batch(
     rows = store_observations(rollouts, store)
     frames = store.frames(rows)
     values = _values(rollouts, frames, learner)
-    targets = compute_targets(rollouts, values, learner, normalizer, config)
+    targets = compute_targets(rollouts, values, learner, pipeline, config, gamma)
     batch = PolicyBatch(
         obs=frames,
         actions=column(rollouts, SampleBatch.ACTIONS),
@@ -61,6 +79,9 @@ def make_batch(
         advantages=targets.advantages,
         value_targets=targets.value_targets,
         vf_preds=values,
+        num_unique_states=_count(rollouts, NUM_UNIQUE_STATES, config),
+        episode_step=_count(rollouts, EPISODE_STEP, config),
+        rewards=targets.rewards if config.drac_ucb is not None else None,
     )
     return batch, rows, targets
 
@@ -100,6 +121,22 @@ def column(rollouts: list[Rollout], name: str) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
+def _count(rollouts: list[Rollout], name: str, config: PPGConfig) -> np.ndarray | None:
+    """A column that the environments count, (N, T), where the configuration needs it.
+
+    Raises:
+        UserError: If they do not count it.
+    """
+    if config.alternate_entropy_coeff is None:
+        return None
+    if name not in rollouts[0].batch:
+        raise UserError(
+            f"alternate_entropy_coeff needs environments that count {name}, and "
+            f"{config.env} does not; leave it out."
+        )
+    return column(rollouts, name)
+
+
 def _values(rollouts: list[Rollout], frames: Frames, learner: PhasicLearner) -> np.ndarray:
     """Values (N, T) of the acting policy: the workers', or where they have none the learner's."""
     if SampleBatch.VF_PREDS in rollouts[0].batch:
@@ -112,8 +149,9 @@ def compute_targets(
     rollouts: list[Rollout],
     values: np.ndarray,
     learner: PhasicLearner,
-    normalizer: RewardNormalizer,
+    pipeline: RewardPipeline,
     config: PPGConfig,
+    gamma: float,
 ) -> Targets:
     """Normalise rewards, then compute advantages and value targets.
 
@@ -121,31 +159,45 @@ def compute_targets(
         rollouts: One of each worker that delivered.
         values: V(s_t) of the acting policy (N, T).
         learner: Gives the bootstrap values.
-        normalizer: Rescales rewards in time order and learns from them.
+        pipeline: Processes rewards in time order and learns from them.
         config: The algorithm's configuration.
+        gamma: The current discount.
     """
     rewards = column(rollouts, SampleBatch.REWARDS).astype(np.float32).T  # (T, N)
     terminateds = column(rollouts, SampleBatch.TERMINATEDS).T
     dones = terminateds | column(rollouts, SampleBatch.TRUNCATEDS).T
-    if config.normalize_rewards:
-        firsts = column(rollouts, EPISODE_STARTS).T
-        rewards = normalizer(rewards, firsts, environments(rollouts))
+    firsts = column(rollouts, EPISODE_STARTS).T
+    rewards = pipeline(rewards, firsts, environments(rollouts))
     final_obs = np.concatenate([rollout.final_obs for rollout in rollouts])
     final_actions = np.concatenate([rollout.final_actions for rollout in rollouts])
+    # Wrong where an episode has just ended, but there the value does not count.
+    bootstrap = learner.values(final_obs, _prev_actions(learner, final_actions))
+    final_values = _truncation_values(rollouts, values.shape, learner, config)
     advantages, value_targets = compute_gae(
         rewards,
         values.T,
-        # Wrong where an episode has just ended, but there the value does not count.
-        learner.values(final_obs, _prev_actions(learner, final_actions)),
+        bootstrap,
         dones,
-        gamma=config.gamma,
+        gamma=gamma,
         lambda_=config.lambda_,
-        final_values=_truncation_values(rollouts, values.shape, learner, config),
+        final_values=final_values,
     )
+    kept = rewards
+    if final_values is not None:  # so that the value behind a time limit is in its reward
+        kept = rewards + gamma * final_values
     return Targets(
-        advantages=np.ascontiguousarray(standardize(advantages).T),
+        advantages=np.ascontiguousarray(
+            standardize(advantages, std_min=config.advantage_std_min).T
+        ),
         value_targets=np.ascontiguousarray(value_targets.T),
         explained_variance=explained_variance(values, value_targets.T),
+        rewards=rewards.T,
+        returns={
+            "rewards": kept.T,
+            "dones": dones.T,
+            "bootstrap": bootstrap,
+            "begins": firsts[0],
+        },
     )
 
 

@@ -3,8 +3,9 @@
 Python, Tune and the command line all end here, so that they agree on names, types and ranges.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,8 +21,11 @@ from rllib_ppg.algorithm.keys import (
 )
 from rllib_ppg.algorithm.model import MODELS
 from rllib_ppg.algorithm.model_settings import MODEL_SETTINGS, parse_model_settings
+from rllib_ppg.algorithm.parts import check_parts
+from rllib_ppg.algorithm.phase_settings import aux_phase_settings, policy_phase_settings
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker
-from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings, check_settings, interpolate
+from rllib_ppg.algorithm.setting_types import interpolate
+from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings, check_settings
 from rllib_ppg.core.augment_setting import make_augmentation
 from rllib_ppg.core.learner import AuxPhaseSettings, PolicyPhaseSettings
 from rllib_ppg.core.segments import SegmentStore
@@ -149,6 +153,7 @@ class PPGConfig(AlgorithmConfig):
         self._check_compiler()
         self._check_sizes()
         self._check_micro_batch()
+        check_parts(self)
         super().validate()
 
     def _resolve_counts(self) -> None:
@@ -257,12 +262,14 @@ class PPGConfig(AlgorithmConfig):
 
     def _check_sizes(self) -> None:
         rows = self.num_envs * self.rollout_fragment_length
-        if self.minibatch_unit == "segment":
+        if self.mbsize_rows is not None:
+            pass  # the last minibatch may be shorter
+        elif self.minibatch_unit == "segment":
             resources.check_divides("nminibatch", self.nminibatch, self.num_envs, "num_envs")
         else:
             what = "num_envs x rollout_fragment_length"
             resources.check_divides("nminibatch", self.nminibatch, rows, what)
-        if self.n_aux_epochs:
+        if self.n_aux_epochs and self.aux_mbsize_rows is None:
             segments = self.n_pi * self.num_envs
             resources.check_divides("aux_mbsize", self.aux_mbsize, segments, "n_pi x num_envs")
 
@@ -292,46 +299,53 @@ class PPGConfig(AlgorithmConfig):
         return max(self._minibatch_sizes())
 
     def _minibatch_sizes(self) -> list[int]:
-        sizes = [self.num_envs * self.rollout_fragment_length // self.nminibatch]
+        rows = self.num_envs * self.rollout_fragment_length
+        sizes = [self.mbsize_rows or rows // self.nminibatch]
         if self.n_aux_epochs:
-            sizes.append(self.aux_mbsize * self.rollout_fragment_length)
+            sizes.append(self.aux_mbsize_rows or self.aux_mbsize * self.rollout_fragment_length)
         return sizes
+
+    def policy_minibatches(self) -> int:
+        """Minibatches of a policy-phase epoch."""
+        rows = self.num_envs * self.rollout_fragment_length
+        return math.ceil(rows / self.mbsize_rows) if self.mbsize_rows else self.nminibatch
+
+    def aux_minibatches(self) -> int:
+        """Minibatches of an epoch of the auxiliary phase."""
+        steps = self.rollout_fragment_length
+        rows = self.n_pi * self.num_envs * steps
+        return math.ceil(rows / (self.aux_mbsize_rows or self.aux_mbsize * steps))
+
+    @property
+    def aux_unit(self) -> Literal["segment", "step"]:
+        """What auxiliary minibatches are drawn from."""
+        unit: Literal["segment", "step"] = self.aux_minibatch_unit or self.minibatch_unit
+        return unit
 
     def policy_phase_settings(self) -> PolicyPhaseSettings:
         """The policy phase's part of the configuration, for the learner."""
-        return PolicyPhaseSettings(
-            n_epoch_pi=self.n_epoch_pi,
-            n_epoch_vf=self.n_epoch_vf,
-            nminibatch=self.nminibatch,
-            clip_param=self.clip_param,
-            kl_penalty=self.kl_penalty,
-            entropy_coeff=self.scheduled("entropy_coeff", 0),
-            vf_loss_coeff=self.vf_loss_coeff,
-            value_clip_param=self.value_clip_param,
-            grad_clip=self.grad_clip,
-            minibatch_unit=self.minibatch_unit,
-            lr=self.scheduled("lr", 0),
-            precision=self.policy_precision,
-        )
+        return policy_phase_settings(self)
 
     def aux_phase_settings(self) -> AuxPhaseSettings:
         """The auxiliary phase's part of the configuration, for the learner."""
-        return AuxPhaseSettings(
-            n_aux_epochs=self.n_aux_epochs,
-            aux_mbsize=self.aux_mbsize,
-            beta_clone=self.beta_clone,
-            vf_true_weight=self.vf_true_weight,
-            aux_lr=self.scheduled("aux_lr", 0),
-            grad_clip=self.grad_clip,
-            minibatch_unit=self.minibatch_unit,
-            precision=self.aux_precision,
-            augmentation=self.aux_augmentation,
-        )
+        return aux_phase_settings(self)
 
     def scheduled(self, name: str, env_steps: int) -> float:
-        """Value of `lr`, `aux_lr` or `entropy_coeff` after `env_steps` environment steps."""
+        """Value of a key with a schedule, such as `entropy_coeff`, after `env_steps` steps."""
         schedule = getattr(self, f"{name}_schedule")
         return interpolate(schedule, env_steps) if schedule else getattr(self, name)
+
+    def rates(self, env_steps: int, iteration: int) -> tuple[float, float, float]:
+        """Learning rates of the policy phase, the auxiliary phase and the value's own Adam.
+
+        Args:
+            env_steps: Environment steps before the policy iteration.
+            iteration: Its number, from 1.
+        """
+        lr, aux_lr = self.scheduled("lr", env_steps), self.scheduled("aux_lr", env_steps)
+        value_lr = self.scheduled("value_lr", env_steps)
+        factor = self.lr_decay**iteration
+        return lr * factor, aux_lr * factor, (lr if value_lr is None else value_lr) * factor
 
     def store_segments(self) -> int:
         """Segments that the learner's store holds: a phase's, or an iteration's without one."""
@@ -346,10 +360,16 @@ class PPGConfig(AlgorithmConfig):
             np.dtype(obs_dtype),
             frame_stack,
             with_prev_actions=bool(self._network_setting("previous_action")),
+            with_returns=self.recomputes_targets,
         )
 
     def _network_setting(self, name: str) -> Any:
         return (self.model.get("custom_model_config") or {}).get(name)
+
+    @property
+    def recomputes_targets(self) -> bool:
+        """Whether the store keeps what value targets are computed anew from."""
+        return self.aux_value_targets == "recomputed"
 
     @property
     def uses_gpu(self) -> bool:

@@ -28,6 +28,7 @@ class EpisodeTracker:
         self._returns = np.zeros(num_envs)
         self._lengths = np.zeros(num_envs, np.int64)
         self._finished: list[RolloutMetrics] = []
+        self._ended: list[tuple[int, float, int]] = []
         self._active = {name for name in CALLBACKS if self._wants(name)}
         self._episodes: list[Any] = []
         if self._active:
@@ -53,6 +54,15 @@ class EpisodeTracker:
         finished, self._finished = self._finished, []
         return finished
 
+    def pop_ended(self) -> tuple[np.ndarray, np.ndarray]:
+        """Raw returns and lengths of the episodes that ended since the last call.
+
+        In order of the environments, and of time within one: (K,) float64, (K,) int64.
+        """
+        ended, self._ended = sorted(self._ended, key=lambda episode: episode[0]), []
+        returns = np.array([total for _, total, _ in ended], np.float64)
+        return returns, np.array([length for _, _, length in ended], np.int64)
+
     def get_state(self) -> dict[str, Any]:
         """Return the sums of the episodes under way.
 
@@ -77,6 +87,7 @@ class EpisodeTracker:
             }
         length, total = int(self._lengths[index]), float(self._returns[index])
         self._finished.append(RolloutMetrics(length, total, **extra))
+        self._ended.append((index, total, length))
         self._returns[index] = 0.0
         self._lengths[index] = 0
         if self._active:

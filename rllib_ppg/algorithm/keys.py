@@ -12,7 +12,8 @@ import gymnasium as gym
 from ray.tune.search.sample import Domain
 
 from rllib_ppg._ray_compat import MODEL_DEFAULTS, AlgorithmConfig
-from rllib_ppg.algorithm.settings import PPGSettings, parse_number
+from rllib_ppg.algorithm.setting_types import parse_number
+from rllib_ppg.algorithm.settings import PPGSettings
 from rllib_ppg.errors import UserError, shown
 from rllib_ppg.spelling import did_you_mean
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from rllib_ppg._ray_compat import (
     NUM_ENV_STEPS_TRAINED,
     AlgorithmConfig,
 )
-from rllib_ppg.algorithm import fault_dump, hardware, metrics
-from rllib_ppg.algorithm.batch import Targets, make_batch
+from rllib_ppg.algorithm import fault_dump, hardware, metrics, parts
+from rllib_ppg.algorithm.batch import make_batch
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.environment import check_environment, try_environment
 from rllib_ppg.algorithm.hardware import LearnerThreads
@@ -25,10 +26,10 @@ from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.algorithm.resumable import Resumable
 from rllib_ppg.algorithm.rollout import Rollout
-from rllib_ppg.algorithm.sampling import RolloutSampler
+from rllib_ppg.algorithm.sampling import RolloutSampler, sampling_shares
 from rllib_ppg.algorithm.store_place import make_store
 from rllib_ppg.core.aux_phase import AuxPhase
-from rllib_ppg.core.returns import RewardNormalizer
+from rllib_ppg.core.value_targets import recomputed_targets
 from rllib_ppg.errors import UserError, WorkersLost
 
 
@@ -85,18 +86,21 @@ class PPG(Resumable):
         self._aux_phase: AuxPhase | None = None
         self._acting: dict[str, Any] = {"workers": None, "weights": None}
         self._saved: dict[str, float] = {}
-        self._phase_iterations = 0
         self._totals = {"policy_iterations": 0, "aux_phases": 0}
         self._started = (time.perf_counter(), 0)
+        self._trained_s = 0.0
+        self._step_began = time.perf_counter()
+        self._finished = False
 
     def _build_learner(self, frame_stack: int) -> None:
         config, policy = self.config, self.get_policy()
         space = getattr(policy.observation_space, "original_space", policy.observation_space)
         self._store = make_store(config, policy, space, frame_stack)
         self._learner = hardware.make_learner(config, policy, space)
-        self._rewards = RewardNormalizer(
-            config.num_envs, gamma=config.reward_norm_gamma, clip=config.reward_clip
-        )
+        self._rewards = parts.reward_pipeline(config)
+        self._plan = parts.phase_plan(config)
+        self._gamma_rule = parts.gamma_rule(config)
+        self._budget = parts.run_budget(config)
 
     @staticmethod
     def validate_env(env: Any, env_context: Any) -> None:
@@ -115,6 +119,8 @@ class PPG(Resumable):
         """Run a training iteration; what a person has to be told stands under `notices`."""
         result: dict[str, Any] = super().step()
         result["notices"], self._notices = self._notices, []
+        if self._finished:
+            result["done"] = True
         return result
 
     def training_step(self) -> dict[str, Any] | None:
@@ -129,13 +135,16 @@ class PPG(Resumable):
                 infinite; its message names the dump.
             OutOfMemory: If the memory does not suffice; its message says what to lower.
         """
-        self._apply_schedules()
+        self._step_began = time.perf_counter()
         in_aux = self._aux_phase is not None
+        if not in_aux:  # an auxiliary phase keeps the rates of the iteration before it
+            self._apply_schedules()
         try:
             with memory_of(AUXILIARY if in_aux else POLICY):
                 stats = self._aux_slice() if in_aux else self._policy_iteration()
         except FloatingPointError as error:
             raise self._numeric_fault(error) from error
+        self._trained_s += time.perf_counter() - self._step_began
         if stats is None:
             return None
         stats |= self._position(in_aux)
@@ -154,7 +163,8 @@ class PPG(Resumable):
     def _apply_schedules(self) -> None:
         steps = self._counters[NUM_ENV_STEPS_SAMPLED]
         config = self.config
-        self._learner.set_lr(config.scheduled("lr", steps), config.scheduled("aux_lr", steps))
+        iteration = self._totals["policy_iterations"] + 1
+        self._learner.set_lr(*config.rates(steps, iteration))
         self._learner.set_entropy_coeff(config.scheduled("entropy_coeff", steps))
 
     # ---- policy phase
@@ -163,19 +173,20 @@ class PPG(Resumable):
         begin = time.perf_counter()
         with memory_of(SAMPLING):
             rollouts = self._sampler.collect()
+        acting = self._acting["weights"]
         self._acting = {"workers": None, "weights": None}
         self._count_fruitless(rollouts)
         if not rollouts:
             return None
         sampled = time.perf_counter()
-        with self._threads():
-            stats = self._policy_phase(rollouts)
-        learned = time.perf_counter()
         env_steps = sum(len(rollout.batch) for rollout in rollouts)
+        with self._threads():
+            stats = self._policy_phase(rollouts, acting)
+        learned = time.perf_counter()
         self._count(env_steps)
         stats["time/weight_sync_s"] = self._sync_weights()
         if self.config.overlap_aux and self._aux_phase is not None:
-            self._sample_ahead(self.get_policy().get_weights())
+            self._sample_ahead(self._weights())
         stats |= sampling_shares(rollouts)
         stats |= {
             "time/sample_s": sampled - begin,
@@ -214,38 +225,84 @@ class PPG(Resumable):
 
         A checkpoint meanwhile holds what they began from, and not what they make.
         """
-        # A copy: on a CPU RLlib hands out the parameters' own memory.
-        weights = {name: np.array(value) for name, value in weights.items()}
         self._acting = {"workers": self._sampler.states(), "weights": weights}
         self._sampler.set_weights(weights)
         self._sampler.begin()
 
-    def _policy_phase(self, rollouts: list[Rollout]) -> dict[str, float]:
+    def _policy_phase(
+        self, rollouts: list[Rollout], acting: dict[str, Any] | None
+    ) -> dict[str, float]:
         batch, rows, targets = make_batch(
-            rollouts, self._store, self._learner, self._rewards, self.config
+            rollouts, self._store, self._learner, self._rewards, self.config, self.gamma
         )
+        stats = {
+            "policy_phase/explained_variance": targets.explained_variance,
+            "reward_scale": self._rewards.scale,
+        }
+        if self._budget_ends(rollouts, acting):
+            self._store.drop(rows)
+            self._finish()
+            return stats
         self._store.value_targets[rows] = targets.value_targets
+        if self._store.returns is not None:
+            self._store.returns.write(rows, **targets.returns)
         phase = self._learner.policy_phase(batch)
-        self._end_policy_iteration()
+        self._end_policy_iteration(rows)
         means = {f"policy_phase/{name}": value for name, value in phase.means().items()}
         means = {name: value for name, value in means.items() if name in metrics.METRICS}
-        return means | {
-            "policy_phase/explained_variance": targets.explained_variance,
-            "policy_phase/minibatches": len(phase["loss_total"]),
-            "reward_scale": self._reward_scale(targets),
-        }
+        return stats | means | {"policy_phase/minibatches": len(phase["loss_total"])}
 
-    def _reward_scale(self, targets: Targets) -> float:
-        return self._rewards.scale if self.config.normalize_rewards else 1.0
+    @property
+    def gamma(self) -> float:
+        """The current discount."""
+        return self._gamma_rule.gamma if self._gamma_rule else float(self.config.gamma)
 
-    def _end_policy_iteration(self) -> None:
+    def _budget_ends(self, rollouts: list[Rollout], acting: dict[str, Any] | None) -> bool:
+        """Take the episodes that ended into account; whether the run ends before it learns."""
+        returns = [float(r) for rollout in rollouts for r in rollout.ended_returns]
+        lengths = [int(n) for rollout in rollouts for n in rollout.ended_lengths]
+        if self._gamma_rule is not None:
+            self._gamma_rule.note(returns, lengths)
+        sampled = sum(len(rollout.batch) for rollout in rollouts)
+        steps = int(self._counters[NUM_ENV_STEPS_SAMPLED]) + sampled
+        self._budget.note(returns, steps, lambda: acting or self._weights())
+        return self._budget.used_up(steps, self._elapsed())
+
+    def _weights(self) -> dict[str, Any]:
+        # A copy: on a CPU RLlib hands out the parameters' own memory.
+        weights = self.get_policy().get_weights()
+        return {name: np.array(value) for name, value in weights.items()}
+
+    def _elapsed(self) -> float:
+        """Seconds of training so far, in all processes that this run had."""
+        return self._trained_s + time.perf_counter() - self._step_began
+
+    def _finish(self) -> None:
+        """End the run, with the best weights where they are kept."""
+        self._finished = True
+        self._notices.append(f"The budget is used up: the run ends here.{self._budget.told()}")
+        if self._budget.weights is not None:
+            self.get_policy().set_weights(self._budget.weights)
+
+    def _end_policy_iteration(self, rows: slice) -> None:
         self._totals["policy_iterations"] += 1
-        if not self.config.n_aux_epochs:
-            self._store.clear()
-            return
-        self._phase_iterations += 1
-        if self._phase_iterations == self.config.n_pi:
-            self._aux_phase = self._learner.begin_aux_phase(self._store)
+        place = self._plan.iteration()
+        if place == "drop":
+            self._store.drop(rows)
+        if place == "aux":
+            self._aux_phase = self._begin_aux_phase()
+        else:
+            self._move_gamma()
+
+    def _move_gamma(self) -> None:
+        if self._gamma_rule is not None:
+            self._gamma_rule.move()
+
+    def _begin_aux_phase(self, state: dict[str, Any] | None = None) -> AuxPhase:
+        retarget = None
+        if self.config.recomputes_targets:
+            retarget = partial(recomputed_targets, gamma=self.gamma, lambda_=self.config.lambda_)
+        return self._learner.begin_aux_phase(self._store, state, retarget)
 
     def _count(self, env_steps: int) -> None:
         for counter in (
@@ -260,6 +317,8 @@ class PPG(Resumable):
 
     def _aux_slice(self) -> dict[str, float]:
         assert self._aux_phase is not None
+        if self._budget.used_up(int(self._counters[NUM_ENV_STEPS_SAMPLED]), self._elapsed()):
+            return self._leave_aux_phase()
         begin, epoch = time.perf_counter(), self._aux_phase.epoch
         with self._threads():
             phase = self._aux_phase.run(self.config.aux_slice_s)
@@ -279,8 +338,20 @@ class PPG(Resumable):
     def _end_aux_phase(self) -> None:
         self._aux_phase = None
         self._store.clear()
-        self._phase_iterations = 0
+        self._plan.phase_done()
         self._totals["aux_phases"] += 1
+        self._move_gamma()
+
+    def _leave_aux_phase(self) -> dict[str, float]:
+        """End the run within an auxiliary phase."""
+        assert self._aux_phase is not None
+        epoch, progress = self._aux_phase.epoch, self._aux_phase.progress
+        self._finish()
+        return {
+            "phase/aux_epoch": epoch,
+            "phase/aux_progress": progress,
+            "time/weight_sync_s": self._sync_weights(),
+        }
 
     # ---- both
 
@@ -288,7 +359,7 @@ class PPG(Resumable):
         elapsed = time.perf_counter() - self._started[0]
         steps = self._counters[NUM_ENV_STEPS_SAMPLED] - self._started[1]
         return {
-            "phase/policy_iterations": self._phase_iterations,
+            "phase/policy_iterations": self._plan.stored,
             "phase/n_pi": self.config.n_pi,
             "phase/in_aux_phase": float(in_aux),
             "phase/aux_epochs": self.config.n_aux_epochs,
@@ -297,6 +368,7 @@ class PPG(Resumable):
             "phase/stored_segments": self._store.count,
             "lr": self._learner.lr,
             "aux_lr": self._learner.aux_lr,
+            "gamma": self.gamma,
             "entropy_coeff": self._learner.entropy_coeff,
             "time/env_steps_per_s_overall": steps / elapsed,
             **self._saved,
@@ -320,15 +392,6 @@ class PPG(Resumable):
         for all workers, hence an iterator.
         """
         return iter(())
-
-
-def sampling_shares(rollouts: list[Rollout]) -> dict[str, float]:
-    """Shares of the workers' sampling time spent in environments and in the network."""
-    total = sum(rollout.seconds["total"] for rollout in rollouts)
-    return {
-        f"time/sample_{part}_share": sum(r.seconds[part] for r in rollouts) / total
-        for part in ("env", "network")
-    }
 
 
 register()

@@ -15,9 +15,12 @@ from rllib_ppg.algorithm.checkpoint_files import (
 )
 from rllib_ppg.algorithm.checkpoint_fit import check_fit, describe
 from rllib_ppg.algorithm.sampling import RolloutSampler
+from rllib_ppg.core.adaptive_gamma import AdaptiveGamma
 from rllib_ppg.core.aux_phase import AuxPhase
+from rllib_ppg.core.budget import RunBudget
 from rllib_ppg.core.learner import PhasicLearner
-from rllib_ppg.core.returns import RewardNormalizer
+from rllib_ppg.core.phase_plan import PhasePlan
+from rllib_ppg.core.reward_norm import RewardPipeline
 from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.errors import UserError
 
@@ -27,16 +30,23 @@ class Resumable(CheckedRestore):
 
     _store: SegmentStore
     _learner: PhasicLearner
-    _rewards: RewardNormalizer
+    _rewards: RewardPipeline
+    _plan: PhasePlan
+    _gamma_rule: AdaptiveGamma | None
+    _budget: RunBudget
+    _trained_s: float
+    _finished: bool
     _sampler: RolloutSampler
     _aux_phase: AuxPhase | None
-    _phase_iterations: int
     _totals: dict[str, int]
     _acting: dict[str, Any]
     _saved: dict[str, float]
     _started: tuple[float, float]
 
     def _sample_ahead(self, weights: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _begin_aux_phase(self, state: dict[str, Any] | None = None) -> AuxPhase:
         raise NotImplementedError
 
     def save(self, checkpoint_dir: str | None = None) -> TrainingResult:
@@ -121,6 +131,9 @@ class Resumable(CheckedRestore):
             "learner": self._learner.get_state(),
             "rewards": self._rewards.get_state(),
             "totals": dict(self._totals),
+            "budget": self._budget.get_state(),
+            "trained_s": self._trained_s,
+            "gamma": self._gamma_rule.get_state() if self._gamma_rule else None,
         }
         return state
 
@@ -140,15 +153,27 @@ class Resumable(CheckedRestore):
         except (ValueError, RuntimeError, KeyError) as error:
             raise _unfit(error) from error
         self._totals = dict(state["ppg"]["totals"])
+        self._set_parts_state(state["ppg"])
         self._acting = {"workers": None, "weights": None}
         self._aux_phase = None
-        self._phase_iterations = 0
+        self._plan.restart()
         self._store.clear()
         self._started = (time.perf_counter(), self._counters[NUM_ENV_STEPS_SAMPLED])
 
+    def _set_parts_state(self, state: dict[str, Any]) -> None:
+        """Take the state of the parts; a checkpoint of before they were has none."""
+        self._plan.phases = self._totals["aux_phases"]
+        self._trained_s = float(state.get("trained_s", 0.0))
+        self._finished = False
+        if "budget" in state:
+            self._budget.set_state(state["budget"])
+        if self._gamma_rule is not None and state.get("gamma") is not None:
+            self._gamma_rule.set_state(state["gamma"])
+
     def _phase_state(self) -> dict[str, Any]:
         return {
-            "iterations": self._phase_iterations,
+            "iterations": self._plan.stored,
+            "skipped": self._plan.skipped,
             "aux_phase": self._aux_phase.get_state() if self._aux_phase else None,
             "acting_weights": self._acting["weights"],
             "episodes": list(self._episode_history),
@@ -156,9 +181,9 @@ class Resumable(CheckedRestore):
         }
 
     def _set_phase_state(self, state: dict[str, Any]) -> None:
-        self._phase_iterations = state["iterations"]
+        self._plan.stored, self._plan.skipped = state["iterations"], state.get("skipped", 0)
         if state["aux_phase"] is not None:
-            self._aux_phase = self._learner.begin_aux_phase(self._store, state["aux_phase"])
+            self._aux_phase = self._begin_aux_phase(state["aux_phase"])
         self._episode_history = list(state["episodes"])
         checkpoint.set_random_states(state["random"])
 

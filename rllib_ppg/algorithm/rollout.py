@@ -60,6 +60,8 @@ class Rollout:
         worker_index: RLlib's index of the worker; 0 is the local one.
         seconds: Time spent in `env` and `network` calls, and in `total`.
         episodes: Episodes that ended, where they travel with the rollout.
+        ended_returns: Raw returns of the episodes that ended, environment by environment (K,).
+        ended_lengths: Their lengths (K,).
     """
 
     batch: SampleBatch
@@ -72,6 +74,8 @@ class Rollout:
     worker_index: int
     seconds: dict[str, float] = field(default_factory=dict)
     episodes: list[RolloutMetrics] = field(default_factory=list)
+    ended_returns: np.ndarray = field(default_factory=lambda: np.empty(0))
+    ended_lengths: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class PPGRolloutWorker(RolloutWorker):
@@ -305,6 +309,8 @@ class _Recorder:
         }
         obs = worker._obs
         cut = [o for _, o in self.truncated]
+        assert worker._tracker is not None
+        ended_returns, ended_lengths = worker._tracker.pop_ended()
         return Rollout(
             batch=SampleBatch(rows),
             num_envs=len(obs),
@@ -315,6 +321,8 @@ class _Recorder:
             truncated_obs=np.stack(cut) if cut else np.empty((0, *obs.shape[1:]), obs.dtype),
             worker_index=worker.worker_index,
             seconds=self.seconds,
+            ended_returns=ended_returns,
+            ended_lengths=ended_lengths,
         )
 
 

@@ -241,3 +241,12 @@ def _sample(worker: PPGRolloutWorker) -> Rollout | Fault:
         return Fault(cause, traceback.format_exc(), numeric)
     rollout.episodes = worker.get_metrics()
     return rollout
+
+
+def sampling_shares(rollouts: list[Rollout]) -> dict[str, float]:
+    """Shares of the workers' sampling time spent in environments and in the network."""
+    total = sum(rollout.seconds["total"] for rollout in rollouts)
+    return {
+        f"time/sample_{part}_share": sum(r.seconds[part] for r in rollouts) / total
+        for part in ("env", "network")
+    }

@@ -5,92 +5,18 @@ attributes and checks from this table, and the README's table is made from it. N
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
     ValidationError,
 )
 
+from rllib_ppg.algorithm.setting_types import Auto, Gpus, Integer, Number, Precision, Schedule
 from rllib_ppg.errors import UserError, shown
-
-
-def parse_number(value: Any) -> Any:
-    """Turn a number string such as `"5e-4"` into a number; refuse booleans.
-
-    PyYAML reads `5e-4` and `1e6` as strings, and Python takes True for 1.
-
-    Raises:
-        ValueError: If `value` is a boolean or a string that is not a number.
-    """
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not a boolean")
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            raise ValueError("must be a number") from None
-    return value
-
-
-def parse_integer(value: Any) -> Any:
-    """Like `parse_number`, for whole numbers: `"1e6"` and `64.0` are taken, `0.5` is not."""
-    try:
-        value = parse_number(value)
-    except ValueError as error:
-        raise ValueError(str(error).replace("a number", "a whole number")) from None
-    if isinstance(value, float):
-        if not value.is_integer():
-            raise ValueError("must be a whole number")
-        value = int(value)
-    return value
-
-
-Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
-Integer = Annotated[int, BeforeValidator(parse_integer)]
-
-
-def check_gpus(gpus: float) -> float | int:
-    """Refuse a count of GPUs that is neither whole nor a share of one."""
-    if gpus > 1 and not float(gpus).is_integer():
-        raise ValueError("must be a whole number, or a share of one GPU below 1")
-    return int(gpus) if gpus >= 1 else gpus
-
-
-Gpus = Annotated[Number, Field(ge=0, le=1024), AfterValidator(check_gpus)]
-
-
-def check_pairs(schedule: Any) -> Any:
-    """Refuse what is no list of pairs, with one message for all its forms."""
-    pairs = schedule if isinstance(schedule, list | tuple) else [None]
-    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
-        raise ValueError("must be a list of [env steps, value] pairs")
-    return schedule
-
-
-def check_schedule(schedule: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Refuse a schedule that is empty, runs backwards or turns negative."""
-    steps = [step for step, _ in schedule]
-    if not schedule or any(a >= b for a, b in pairwise(steps)):
-        raise ValueError("must hold [env steps, value] pairs with increasing steps")
-    if min(steps) < 0 or min(value for _, value in schedule) < 0:
-        raise ValueError("must hold no negative number")
-    return schedule
-
-
-Schedule = Annotated[
-    list[tuple[Integer, Number]], BeforeValidator(check_pairs), AfterValidator(check_schedule)
-]
-Auto = Literal["auto"]
-# As `core.precision.Precision`, which would import torch.
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class PPGSettings(BaseModel):
@@ -141,13 +67,37 @@ class PPGSettings(BaseModel):
         5e-4, description="Adam's learning rate in the policy phase."
     )
     lr_schedule: Schedule | None = Field(
-        None, description="[[env steps, rate], ...], linear in between; replaces lr."
+        None,
+        description="[[env steps, rate], ...], linear in between; replaces lr. An auxiliary "
+        "phase keeps the rates that the policy iteration before it began with.",
     )
     aux_lr: Annotated[Number, Field(gt=0, le=1)] = Field(
         5e-4, description="Adam's learning rate in the auxiliary phase."
     )
     aux_lr_schedule: Schedule | None = Field(
         None, description="[[env steps, rate], ...], linear in between; replaces aux_lr."
+    )
+    value_lr: Annotated[Number, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="Learning rate of the value's own Adam, with optimizers: heads. None: lr.",
+    )
+    value_lr_schedule: Schedule | None = Field(
+        None, description="[[env steps, rate], ...], linear in between; replaces value_lr."
+    )
+    lr_decay: Annotated[Number, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="Factor of lr, aux_lr and value_lr for each policy iteration, the first "
+        "included: in the k-th it is lr_decay^k. 1: constant.",
+    )
+    optimizers: Literal["phases", "heads", "one"] = Field(
+        "phases",
+        description="phases: an Adam over all parameters for each phase. heads: the policy phase's "
+        "holds all but the value parameters and the auxiliary head, the auxiliary phase's all but "
+        "the value parameters, and a third, of both phases, the value parameters. one: a single "
+        "Adam (lr) for everything.",
+    )
+    weight_decay: Annotated[Number, Field(ge=0)] = Field(
+        0.0, description="Adam's L2 penalty, all optimisers."
     )
     clip_param: Annotated[Number, Field(ge=0, le=10)] = Field(
         0.2, description="[epsilon] PPO's clip range; 0: no clipping (use kl_penalty)."
@@ -164,6 +114,25 @@ class PPGSettings(BaseModel):
     vf_loss_coeff: Annotated[Number, Field(ge=0)] = Field(
         0.5, description="Weight of the policy phase's value loss, times the plain squared error."
     )
+    alternate_entropy_coeff: Annotated[Number, Field(ge=0)] | None = Field(
+        None,
+        description="Weight of the entropy bonus for policy minibatches in which observations "
+        "repeat; needs environments that count them (num_unique_states). None: off.",
+    )
+    unique_threshold: Annotated[Number, Field(gt=0, le=1)] = Field(
+        0.9,
+        description="They repeat where the mean of num_unique_states / (episode_step + 2) is "
+        "below this.",
+    )
+    advantage_std_min: Annotated[Number, Field(gt=0)] | None = Field(
+        None,
+        description="Advantages are divided by their deviation over the batch, or by this if it is "
+        "larger. None: by the deviation + 1e-8.",
+    )
+    detach_value_head: StrictBool = Field(
+        False,
+        description="In the policy phase the value loss does not reach the encoder, whatever arch.",
+    )
     value_clip_param: Annotated[Number, Field(gt=0)] | None = Field(
         None,
         description="Clip of the value's change in the policy phase (not of the error, as "
@@ -173,15 +142,67 @@ class PPGSettings(BaseModel):
         None,
         description="Limit of the gradient's norm, both phases; None: off, as in the paper.",
     )
+    grad_clip_elementwise: Annotated[Number, Field(gt=0)] | None = Field(
+        None,
+        description="Every entry of the gradient is held within +- this, before grad_clip. "
+        "None: off.",
+    )
+    grad_clip_adaptive: dict[str, Number] | None = Field(
+        None,
+        description="Replaces grad_clip by a percentile of the norms of the last steps, once "
+        "buffer_size are known: {percentile: 97, buffer_size: 128, min: 1, max: 5}. None: off.",
+    )
+
+    drac_weight: Annotated[Number, Field(ge=0)] = Field(
+        0.0,
+        description="[alpha_r] Weight of DrAC's terms in the policy phase, which draw policy and "
+        "value of changed observations to those of the clean ones. 0: off.",
+    )
+    drac_value_weight: Annotated[Number, Field(ge=0)] = Field(
+        1.0, description="Weight of the value's term among them."
+    )
+    drac_policy_weight: Annotated[Number, Field(ge=0)] = Field(
+        1.0, description="Weight of the policy's term among them."
+    )
+    drac_augmentation: str | dict[str, Any] | None = Field(
+        None,
+        description="How DrAC changes the observations: an augmentation, as aux_augmentation.",
+    )
+    drac_ucb: dict[str, Any] | None = Field(
+        None,
+        description="Choose one member of drac_augmentation each iteration by upper confidence "
+        "bounds: {c: 0.02, q_alpha: 0.01, trace_decay: 0.25, reward: return, mean_alpha: 0.05}; "
+        "{}: these. None: off.",
+    )
 
     normalize_rewards: StrictBool = Field(
         True, description="Divide rewards by the running deviation of their discounted sum."
     )
+    reward_transform: str | dict[str, Any] = Field(
+        "rollout",
+        description="What divides them: rollout (the reference), step, fragment, or a class of "
+        "your own by dotted path; with options as {type: step, reset: never}. See docs/recipes.md.",
+    )
     reward_norm_gamma: Annotated[Number, Field(ge=0, lt=1)] = Field(
         0.99, description="Discount of that sum; the reference uses 0.99 whatever gamma is."
     )
-    reward_clip: Annotated[Number, Field(gt=0)] = Field(
-        10.0, description="Normalised rewards are clipped to +- this."
+    reward_clip: Annotated[Number, Field(gt=0)] | Literal["return_max"] | None = Field(
+        10.0,
+        description="Normalised rewards are clipped to +- this; return_max: to the game's "
+        "return_max. None: off.",
+    )
+    reward_scale: Annotated[Number, Field(gt=0)] = Field(
+        1.0, description="Factor of the rewards after normalisation and clipping."
+    )
+    return_max: Annotated[Number, Field(gt=0)] | Auto = Field(
+        "auto",
+        description="The largest return of the game, where another key needs it. auto: the "
+        "challenge's number for the Procgen game of env_config.",
+    )
+    adaptive_gamma: StrictBool = Field(
+        False,
+        description="gamma moves towards a horizon three times as long as solved episodes take; "
+        "solved: with return_max at least.",
     )
     bootstrap_on_truncation: StrictBool = Field(
         True,
@@ -224,10 +245,71 @@ class PPGSettings(BaseModel):
     minibatch_unit: Literal["segment", "step"] = Field(
         "segment", description="What minibatches are drawn from: whole segments or single steps."
     )
+    aux_minibatch_unit: Literal["segment", "step"] | None = Field(
+        None, description="The same for the auxiliary phase. None: minibatch_unit."
+    )
+    mbsize_rows: Annotated[Integer, Field(ge=1)] | None = Field(
+        None,
+        description="Rows of a policy minibatch, with minibatch_unit step. None: nminibatch equal "
+        "ones.",
+    )
+    aux_mbsize_rows: Annotated[Integer, Field(ge=1)] | None = Field(
+        None,
+        description="Rows of an auxiliary minibatch, with aux_minibatch_unit step. None: "
+        "aux_mbsize x T.",
+    )
+    num_accumulates: Annotated[Integer, Field(ge=1, le=100_000)] = Field(
+        1,
+        description="Policy minibatches whose mean losses are averaged for one optimiser step, "
+        "counted on through the epochs.",
+    )
+    aux_num_accumulates: Annotated[Integer, Field(ge=1, le=100_000)] = Field(
+        1, description="The same in the auxiliary phase, counted in each epoch."
+    )
+    shuffle_minibatches: StrictBool = Field(
+        False,
+        description="Shuffle the order of the minibatches too, so that a shorter one may come "
+        "anywhere in an epoch.",
+    )
+    aux_value_targets: Literal["collected", "recomputed"] = Field(
+        "collected",
+        description="Value targets of the auxiliary phase. recomputed: anew at its beginning, with "
+        "the value function of that moment.",
+    )
+    aux_skips: Annotated[Integer, Field(ge=0, le=100_000)] = Field(
+        0,
+        description="Policy iterations at the beginning of each phase that its auxiliary phase "
+        "does not learn from; it comes after aux_skips + n_pi iterations.",
+    )
+    max_aux_phases: Annotated[Integer, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description="After this many auxiliary phases there are no more. None: no limit."
+    )
     aux_slice_s: Annotated[Number, Field(gt=0)] = Field(
         30.0,
         description="Seconds after which a training iteration inside an auxiliary phase ends "
         "(at a minibatch). Changes how often is reported, no number of the training.",
+    )
+
+    budget_env_steps: Annotated[Integer, Field(ge=1)] | None = Field(
+        None,
+        description="The run ends with the first iteration that takes it above this many "
+        "environment steps, and does not learn from it. None: no limit.",
+    )
+    budget_s: Annotated[Number, Field(gt=0)] | None = Field(
+        None,
+        description="The run ends budget_margin_s before it has trained this many seconds. "
+        "None: no limit.",
+    )
+    budget_margin_s: Annotated[Number, Field(ge=0)] = Field(
+        20.0, description="Seconds that budget_s leaves for the end."
+    )
+    best_weights: StrictBool = Field(
+        False,
+        description="The run ends, at its budget, with the weights of the best mean return: of the "
+        "episodes of an iteration, or of the last 100 if it had fewer.",
+    )
+    best_weights_min_env_steps: Annotated[Integer, Field(ge=0)] = Field(
+        1_000_000, description="With best_weights the run does not end before: early means lie."
     )
 
     checkpoint_store: StrictBool = Field(
@@ -302,9 +384,3 @@ def describe(error: ValidationError, prefix: str = "") -> str:
         key = f"{prefix}{path[0]}" if path else prefix.rstrip(".")
         messages.setdefault(f"{key}={shown(item['input'])}", []).append(reason)
     return "; ".join(f"{key}: {' or '.join(dict.fromkeys(why))}" for key, why in messages.items())
-
-
-def interpolate(schedule: Schedule, env_steps: int) -> float:
-    """Value of a piecewise linear schedule at `env_steps`, constant beyond both ends."""
-    steps, values = zip(*schedule, strict=True)
-    return float(np.interp(env_steps, steps, values))

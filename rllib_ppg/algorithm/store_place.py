@@ -77,6 +77,7 @@ def make_store(
         devices=place.devices,
         pin_memory=place.pin_memory,
         with_prev_actions=policy.network.takes_prev_actions,
+        with_returns=config.recomputes_targets,
     )
 
 

@@ -13,6 +13,7 @@ from rllib_ppg.algorithm.hardware import reserved_threads
 from rllib_ppg.algorithm.memory import gigabytes
 from rllib_ppg.algorithm.model import MODELS, default_model, is_image
 from rllib_ppg.algorithm.model_settings import parse_model_settings
+from rllib_ppg.algorithm.parts import phase_plan
 from rllib_ppg.algorithm.settings import DEFAULTS
 from rllib_ppg.app import cluster
 from rllib_ppg.app.checks import memory_needs, observation_space, store_bytes
@@ -174,19 +175,23 @@ def arithmetic(config: PPGConfig) -> Iterator[str]:
     yield _field("N x T", f"{envs} x {steps} = {rows:,} environment steps a policy iteration")
     pi, vf = config.n_epoch_pi, config.n_epoch_vf
     epochs = f"{pi} joint epoch(s)" if pi == vf else f"{vf} value and {pi} policy epoch(s)"
-    size = rows // config.nminibatch
+    minibatches = config.policy_minibatches()
+    size = config.mbsize_rows or rows // minibatches
     yield _field(
         "policy phase",
-        f"{epochs} of {config.nminibatch} minibatches of {size:,} rows: "
+        f"{epochs} of {minibatches} minibatches of {size:,} rows: "
         f"{policy_updates(config)} optimiser steps",
     )
     if config.n_aux_epochs:
-        count = aux_updates(config) // config.n_aux_epochs
+        count = config.aux_minibatches()
+        size = config.aux_mbsize_rows or config.aux_mbsize * steps
+        most = config.max_aux_phases
         yield _field(
             "auxiliary phase",
-            f"after every {config.n_pi} iterations, {config.n_aux_epochs} epochs of {count:,} "
-            f"minibatches of {config.aux_mbsize * steps:,} rows: {aux_updates(config):,} optimiser "
-            "steps",
+            f"after every {config.aux_skips + config.n_pi} iterations"
+            + (f", {most} times at most" if most else "")
+            + f", {config.n_aux_epochs} epochs of {count:,} minibatches of {size:,} rows: "
+            f"{aux_updates(config):,} optimiser steps",
         )
     else:
         yield _field("auxiliary phase", "none (n_aux_epochs 0: PPO)")
@@ -199,21 +204,22 @@ def arithmetic(config: PPGConfig) -> Iterator[str]:
 def policy_updates(config: PPGConfig) -> int:
     """Optimiser steps of a policy phase."""
     pi, vf = config.n_epoch_pi, config.n_epoch_vf
-    return (pi if pi == vf else pi + vf) * int(config.nminibatch)
+    kinds = [pi] if pi == vf else [pi, vf]
+    minibatches = config.policy_minibatches()
+    return sum(math.ceil(epochs * minibatches / config.num_accumulates) for epochs in kinds)
 
 
 def aux_updates(config: PPGConfig) -> int:
     """Optimiser steps of an auxiliary phase."""
-    segments = config.n_pi * config.num_envs
-    return int(config.n_aux_epochs * math.ceil(segments / config.aux_mbsize))
+    steps = math.ceil(config.aux_minibatches() / config.aux_num_accumulates)
+    return int(config.n_aux_epochs * steps)
 
 
 def phases(config: PPGConfig, steps: float) -> tuple[int, int]:
     """Policy iterations and whole auxiliary phases within a budget of environment steps."""
     iterations = math.ceil(steps / (config.num_envs * config.rollout_fragment_length))
     # The phase after the last iteration is not begun: the stop key is met first.
-    aux = (iterations - 1) // config.n_pi if config.n_aux_epochs else 0
-    return iterations, aux
+    return iterations, phase_plan(config).phases_within(iterations - 1)
 
 
 def steps_of(stop: Mapping[str, float]) -> float | None:

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from rllib_ppg.algorithm.settings import Integer, Number
+from rllib_ppg.algorithm.setting_types import Integer, Number
 from rllib_ppg.app.yaml_reader import KeyPath
 from rllib_ppg.errors import UserError, shown
 from rllib_ppg.spelling import did_you_mean

@@ -111,11 +111,14 @@ def _learning(
     gpu = config.uses_gpu and machine_gpus() > 0
     one = config.copy(copy_frozen=False)  # one minibatch of one segment
     one.nminibatch, one.aux_mbsize, one.minibatch_unit = 1, 1, "segment"
+    one.mbsize_rows = one.aux_mbsize_rows = one.aux_minibatch_unit = None
+    one.num_accumulates = one.aux_num_accumulates = 1
     space = policy.observation_space
     learner = make_learner(one, policy, space, torch.device("cuda" if gpu else "cpu"))
     micro = config.rows_per_pass(images=is_image(space), gpu=gpu)
     most = (micro or 4096) * (1 if gpu else reserved_threads(config))
-    rows = config.num_envs * config.rollout_fragment_length // config.nminibatch
+    steps = config.rollout_fragment_length
+    rows = config.mbsize_rows or config.num_envs * steps // config.nminibatch
     obs = np.resize(frames, (max(1, min(most, rows)), *frames.shape[1:]))
     batch = _batch(policy, obs)
     dual = policy.network.separate_value_encoder
@@ -125,7 +128,7 @@ def _learning(
     phase = seconds_per_row(lambda: len(obs) if learner.policy_phase(batch) else 1)
     record, aux = 0.0, 0.0
     if config.n_aux_epochs:
-        rows = config.aux_mbsize * config.rollout_fragment_length
+        rows = config.aux_mbsize_rows or config.aux_mbsize * steps
         record, aux = _auxiliary(learner, _store(policy, frames, min(most, rows)))
     count = sum(parameter.numel() for parameter in policy.network.parameters())
     return Speeds(sample, value, phase, record, aux, count)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rllib_ppg.algorithm.metrics import METRICS
-from rllib_ppg.algorithm.settings import parse_number
+from rllib_ppg.algorithm.setting_types import parse_number
 from rllib_ppg.spelling import nearest
 
 TOP_KEYS = (

@@ -6,76 +6,46 @@ Shape key: T steps, S segments stored, A outputs of the policy head.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rllib_ppg.core.aux_loss import aux_loss_function
+from rllib_ppg.core.aux_settings import AuxPhaseSettings
+from rllib_ppg.core.clipping import GradientClip
 from rllib_ppg.core.distributions import ActionSpec
-from rllib_ppg.core.frames import Inputs, Rows
-from rllib_ppg.core.losses import aux_loss
+from rllib_ppg.core.frames import Rows
 from rllib_ppg.core.noise import KEPT, Noise, NoisyFrames
 from rllib_ppg.core.numeric_fault import BrokenStep, Evidence, FaultFlag, with_evidence
-from rllib_ppg.core.precision import MixedPrecision, Precision, check_precision
+from rllib_ppg.core.optimizers import Optimizers
+from rllib_ppg.core.precision import MixedPrecision
 from rllib_ppg.core.replicas import Replica
-from rllib_ppg.core.segments import IndexArray, SegmentStore, aux_pieces, segment_rows
+from rllib_ppg.core.segments import (
+    IndexArray,
+    SegmentStore,
+    aux_pieces,
+    segment_rows,
+    shuffled,
+)
 from rllib_ppg.core.updates import (
     LossFunction,
     Minibatch,
-    MinibatchUnit,
     PhaseStats,
     StepStats,
     Updater,
-    check_unit,
     collect_stats,
+    in_steps,
 )
 
+# Computes value targets (S, T) anew from the values (S, T) of this moment.
+Retarget = Callable[[SegmentStore, npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
 AUX_STATS = ("loss_total", "pol_distance", "vf_aux", "vf_true", "grad_norm")
-
-
-@dataclass(frozen=True)
-class AuxPhaseSettings:
-    """Hyper-parameters of the auxiliary phase.
-
-    Args:
-        n_aux_epochs: Epochs over the store (E_aux).
-        aux_mbsize: Segments of a minibatch; with the unit "step", T times as many steps.
-        beta_clone: Weight of KL(old policy || new policy).
-        vf_true_weight: Weight of the true value's loss.
-        aux_lr: Learning rate of Adam.
-        grad_clip: Largest gradient norm; None does not clip.
-        minibatch_unit: "segment" keeps the T steps of a segment together, as the reference;
-            "step" mixes single steps.
-        precision: Number format of the network's passes, those for the old policy included.
-        augmentation: How the observations of training passes are changed, as
-            `augment_setting.make_augmentation` takes it; None: not at all.
-
-    Raises:
-        ValueError: If a count, the unit or the format makes no sense.
-    """
-
-    n_aux_epochs: int
-    aux_mbsize: int
-    beta_clone: float
-    vf_true_weight: float
-    aux_lr: float
-    grad_clip: float | None = None
-    minibatch_unit: MinibatchUnit = "segment"
-    precision: Precision = "float32"
-    augmentation: str | Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        check_unit(self.minibatch_unit)
-        check_precision(self.precision)
-        if self.n_aux_epochs < 0 or self.aux_mbsize < 1:
-            raise ValueError(
-                f"n_aux_epochs={self.n_aux_epochs} must be at least 0 and "
-                f"aux_mbsize={self.aux_mbsize} at least 1."
-            )
 
 
 class AuxStep(NamedTuple):
@@ -114,12 +84,14 @@ class AuxPhase:
 
     Args:
         updater: Makes the steps.
-        optimizer: The auxiliary optimiser.
+        optimizers: The optimisers.
         spec: How the policy head's outputs are read.
         settings: Hyper-parameters.
         store: The segments.
+        clip: Clips gradients.
         precision: Format of the network's passes.
         permutation: Draws a permutation of n.
+        retarget: Computes the store's value targets anew after epoch 0; None keeps them.
         noise: Augmentation and dropout of the training passes; None for neither.
         state: Where to go on, as `get_state` of a phase over the same segments gave it; from the
             beginning by default.
@@ -127,8 +99,9 @@ class AuxPhase:
     Attributes:
         epoch: The current epoch.
         minibatch: Minibatches of the current epoch that are done.
-        minibatches: Minibatches of each epoch.
+        minibatches: Optimiser steps of each epoch.
         old_inputs: The old policy's outputs by flat row, float32 (S * T, A) on the device.
+        old_values: With `retarget`, the values at the same time, float32 (S * T,).
 
     Raises:
         ValueError: If the store is empty, or the state belongs to other segments.
@@ -137,55 +110,68 @@ class AuxPhase:
     def __init__(
         self,
         updater: Updater,
-        optimizer: torch.optim.Optimizer,
+        optimizers: Optimizers,
         spec: ActionSpec,
         settings: AuxPhaseSettings,
         *,
         store: SegmentStore,
+        clip: GradientClip,
         precision: MixedPrecision,
         permutation: Callable[[int], IndexArray],
+        retarget: Retarget | None = None,
         noise: Noise | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         if store.count == 0:
             raise ValueError("the auxiliary phase needs stored segments, and there are none.")
         self._updater = updater
-        self._optimizer = optimizer
+        self._optimizers = optimizers
         self._spec = spec
         self._settings = settings
+        self._clip = clip
         self._precision = precision
         self._permutation = permutation
+        self._retarget = retarget
+        self._store = store
         self._num_steps = store.num_steps
         self._frames = store.frames()
         self._noisy = NoisyFrames(self._frames, noise, store.obs_shape)
-        targets = torch.from_numpy(store.value_targets[: store.count]).flatten()
-        self._targets = updater.on_devices(targets)
+        self._read_targets()
         self._order = store.pairs()
         if settings.minibatch_unit == "step":
             self._order = segment_rows(self._order, store.num_steps)
         self._fault = FaultFlag(updater.device)
-        self._minibatches: list[Minibatch] = []
+        self._steps: list[Sequence[Minibatch]] = []
         self._pieces: list[IndexArray] = []
+        self._loss: LossFunction | None = None
         self.epochs = settings.n_aux_epochs
         self.epoch = 0
         self.minibatch = 0
-        self.minibatches = -(-store.count // settings.aux_mbsize)
+        self.minibatches = -(-len(self._frames) // settings.step_rows(store.num_steps))
         # Zeros: a checkpoint in epoch 0 would hold what lay in memory.
         self.old_inputs = torch.zeros(
             (len(self._frames), spec.num_inputs), dtype=torch.float32, device=updater.device
         )
-        self._loss: LossFunction | None = None
+        rows = len(self._frames) if retarget is not None else 0
+        self.old_values = torch.zeros(rows, dtype=torch.float32, device=updater.device)
         if state is not None:
             self._set_state(state)
 
+    def _read_targets(self) -> None:
+        targets = torch.from_numpy(self._store.value_targets[: self._store.count]).flatten()
+        self._targets = self._updater.on_devices(targets)
+
     def get_state(self) -> dict[str, Any]:
         """Return where the phase stands, in numpy and plain Python; no segments, no weights."""
-        return {
+        state = {
             "epoch": self.epoch,
             "minibatch": self.minibatch,
             "old_inputs": self.old_inputs.cpu().numpy().copy(),
             "pieces": [piece.copy() for piece in self._pieces],
         }
+        if self._retarget is not None:
+            state["old_values"] = self.old_values.cpu().numpy().copy()
+        return state
 
     def _set_state(self, state: Mapping[str, Any]) -> None:
         old_inputs = torch.from_numpy(np.array(state["old_inputs"], np.float32))
@@ -195,6 +181,8 @@ class AuxPhase:
                 f"segments {tuple(self.old_inputs.shape)}."
             )
         self.old_inputs.copy_(old_inputs)
+        if self._retarget is not None and "old_values" in state:
+            self.old_values.copy_(torch.from_numpy(np.array(state["old_values"], np.float32)))
         self.epoch, self.minibatch = int(state["epoch"]), int(state["minibatch"])
         if self.epoch and self.minibatch:
             self._use_pieces(state["pieces"])
@@ -288,46 +276,78 @@ class AuxPhase:
             made = self._optimize()
         self.minibatch += 1
         if self.minibatch == self.minibatches:
+            if self.epoch == 0:
+                self._end_recording()
             self.epoch, self.minibatch = self.epoch + 1, 0
         return made
 
     def _record_old_policy(self) -> None:
-        size = self._settings.aux_mbsize * self._num_steps
+        size = self._settings.step_rows(self._num_steps)
         start = self.minibatch * size
         stop = min(start + size, len(self._frames))
-        self.old_inputs[start:stop] = self._updater.map(
-            self._policy_inputs, start, stop, self._precision
-        )
+        found = self._updater.map(self._policy_inputs, start, stop, self._precision)
+        width = self._spec.num_inputs
+        self.old_inputs[start:stop] = found[:, :width]
+        if self._retarget is not None:
+            self.old_values[start:stop] = found[:, width]
 
     def _policy_inputs(self, replica: Replica, rows: Rows) -> Tensor:
-        return replica.policy(*self._frames.inputs(rows, replica.device))[0]
+        """The policy's outputs and, for new targets, the value in a last column."""
+        inputs = self._frames.inputs(rows, replica.device)
+        logits, vf = replica.policy(*inputs)
+        if self._retarget is None:
+            return logits
+        if vf is None:
+            vf = replica.value(*inputs)
+        return torch.cat([logits.float(), vf.float()[:, None]], dim=1)
+
+    def _end_recording(self) -> None:
+        if self._retarget is None:
+            return
+        values = self.old_values.cpu().numpy().reshape(-1, self._num_steps)
+        self._store.value_targets[: self._store.count] = self._retarget(self._store, values)
+        self._read_targets()
 
     def _optimize(self) -> AuxStep:
         if self.minibatch == 0:
             self._begin_epoch()
         assert self._loss is not None
-        units = self._pieces[self.minibatch]
+        units = self._units()
         noise = self._noisy.begin(self._row_numbers(units))
         stats = self._updater.update(
-            self._optimizer,
-            self._minibatches[self.minibatch],
+            self._optimizers.of("aux"),
+            self._steps[self.minibatch],
             self._loss,
+            self._clip,
             self._settings.grad_clip,
             self._precision,
             self._fault,
+            self._optimizers.coast,
         )
         return AuxStep(self.epoch, self.minibatch, self.minibatches, units, stats, noise)
 
+    def _units(self) -> IndexArray:
+        """The units of the current step."""
+        steps = in_steps(self._pieces, self._settings.num_accumulates)
+        return np.concatenate(steps[self.minibatch])
+
     def _begin_epoch(self) -> None:
-        whole = self._settings.minibatch_unit == "segment"
-        size = self._settings.aux_mbsize * (1 if whole else self._num_steps)
+        settings = self._settings
+        if settings.minibatch_unit == "segment":
+            size = settings.aux_mbsize
+        else:
+            size = settings.mbsize_rows or settings.aux_mbsize * self._num_steps
         order = self._order[self._permutation(len(self._order))]
-        self._use_pieces(aux_pieces(order, size))
+        pieces = aux_pieces(order, size)
+        if settings.shuffle_minibatches:
+            pieces = shuffled(pieces, self._permutation(len(pieces)))
+        self._use_pieces(pieces)
 
     def _use_pieces(self, pieces: list[IndexArray]) -> None:
         self._pieces = pieces
         whole = self._settings.minibatch_unit == "segment"
-        self._minibatches = self._updater.minibatches(pieces, self._num_steps if whole else 1)
+        minibatches = self._updater.minibatches(pieces, self._num_steps if whole else 1)
+        self._steps = in_steps(minibatches, self._settings.num_accumulates)
         self._loss = aux_loss_function(
             self._spec,
             self._settings,
@@ -335,44 +355,3 @@ class AuxPhase:
             self._updater.on_devices(self.old_inputs),
             self._targets,
         )
-
-
-def aux_loss_function(
-    spec: ActionSpec,
-    settings: AuxPhaseSettings,
-    inputs: Callable[[Replica, Rows], Inputs],
-    old_inputs: Mapping[torch.device, Tensor],
-    targets: Mapping[torch.device, Tensor],
-) -> LossFunction:
-    """Return the auxiliary phase's loss over rows of some segments.
-
-    Args:
-        spec: How the policy head's outputs are read.
-        settings: Hyper-parameters.
-        inputs: Gives what the network takes for some rows.
-        old_inputs: The old policy's outputs by row (R, A), on each device.
-        targets: The value targets by row (R,), on each device.
-    """
-    return partial(_loss, spec, settings, inputs, old_inputs, targets)
-
-
-def _loss(
-    spec: ActionSpec,
-    settings: AuxPhaseSettings,
-    inputs: Callable[[Replica, Rows], Inputs],
-    old_inputs: Mapping[torch.device, Tensor],
-    targets: Mapping[torch.device, Tensor],
-    replica: Replica,
-    rows: Rows,
-) -> tuple[Tensor, StepStats]:
-    output = replica.forward(*inputs(replica, rows))
-    loss, stats = aux_loss(
-        spec.distribution(output.logits),
-        spec.distribution(old_inputs[replica.device][rows.device]),
-        None if output.aux_vf is None else output.aux_vf.float(),
-        output.vf.float(),
-        targets[replica.device][rows.device],
-        beta_clone=settings.beta_clone,
-        vf_true_weight=settings.vf_true_weight,
-    )
-    return loss, {name: value for name, value in stats._asdict().items() if value is not None}

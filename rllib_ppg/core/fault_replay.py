@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rllib_ppg.core.aux_phase import AuxPhaseSettings, aux_loss_function
+from rllib_ppg.core.aux_loss import aux_loss_function
+from rllib_ppg.core.aux_settings import AuxPhaseSettings
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.fault_advice import advise
 from rllib_ppg.core.fault_files import Dump, damaged
@@ -23,7 +24,8 @@ from rllib_ppg.core.fault_numbers import Layer, Module, Numbers, describe, descr
 from rllib_ppg.core.frames import Frames, Rows
 from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.core.noise import KEPT, with_kept
-from rllib_ppg.core.policy_phase import PolicyBatch, PolicyPhase, PolicyPhaseSettings
+from rllib_ppg.core.policy_loss import PolicyBatch, RolloutRows, policy_loss_function
+from rllib_ppg.core.policy_settings import PolicyPhaseSettings
 from rllib_ppg.core.precision import MixedPrecision
 from rllib_ppg.core.replicas import Replica, Replicas
 from rllib_ppg.core.updates import LossFunction, Updater
@@ -112,9 +114,9 @@ class _Step:
         """Compute loss and gradient with passes in a format."""
         mixed = MixedPrecision(precision, _CPU)
         mixed.set_state(self.facts["precision"])
-        (minibatch,) = self.updater.minibatches([np.arange(len(self.rows["obs"]))], 1)
+        minibatches = self.updater.minibatches([np.arange(len(self.rows["obs"]))], 1)
         with _FirstBroken(self.network) as first:
-            stats = self.updater.gradient(minibatch, self._loss_function(mixed), mixed)
+            stats = self.updater.gradient(minibatches, self._loss_function(), mixed)
         norm = _gradient_norm(self.network)
         losses = {name: float(value) for name, value in stats.items()}
         blamed = bool(mixed.blamed(~torch.isfinite(norm)))
@@ -124,7 +126,7 @@ class _Step:
         losses["grad_norm"] = float(norm)
         return Diagnosis(repeats, losses=losses, module=first.found, layers=layers)
 
-    def _loss_function(self, precision: MixedPrecision) -> LossFunction:
+    def _loss_function(self) -> LossFunction:
         settings = self.facts["settings"]
         if self.facts["phase"] == "aux":
             columns = (self.rows[name] for name in ("old_inputs", "value_targets"))
@@ -137,18 +139,13 @@ class _Step:
                 old_inputs,
                 targets,
             )
-        phase = PolicyPhase(
-            self.updater,
-            {},
+        batch: dict[str, Any] = {name: column[None] for name, column in self.rows.items()}
+        return policy_loss_function(
             self.spec,
             PolicyPhaseSettings(**settings),
-            entropy_coeff=self.facts["entropy_coeff"],
-            precision=precision,
-            permutation=np.arange,
-        )
-        return phase.loss_function(
-            PolicyBatch(**{name: column[None] for name, column in self.rows.items()}),
+            RolloutRows(PolicyBatch(**batch), self.updater),
             self.facts["kind"],
+            self.facts["entropy_coeff"],
         )
 
     def _frames(self) -> Frames:

@@ -123,6 +123,14 @@ class Frames:
             len(self._frames[self._first]) if stacks is None else stacks[self._first].oldest.numel()
         )
 
+    @property
+    def obs_shape(self) -> tuple[int, ...]:
+        """Shape of one observation, with all its frames."""
+        shape = tuple(self._frames[self._first].shape[1:])
+        if self._stacks is None:
+            return shape
+        return (*shape[:-1], shape[-1] * self._stacks[self._first].num_frames)
+
     def read(self, rows: Rows, device: torch.device) -> Tensor:
         """Return the observations (B, ...) of some rows on `device`, in their own dtype."""
         if device in self._frames:

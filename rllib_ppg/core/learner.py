@@ -13,24 +13,27 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rllib_ppg.core.augment import Mixture
 from rllib_ppg.core.augment_setting import make_augmentation
-from rllib_ppg.core.aux_phase import AUX_STATS, AuxPhase, AuxPhaseSettings
+from rllib_ppg.core.aux_phase import AUX_STATS, AuxPhase, Retarget
+from rllib_ppg.core.aux_settings import AuxPhaseSettings
+from rllib_ppg.core.clipping import AdaptiveClip, GradientClip
 from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.drac import DRAC_STATS, Drac
+from rllib_ppg.core.entropy import EntropyCoefficient
 from rllib_ppg.core.frames import Frames
 from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.core.noise import Draw, Noise
 from rllib_ppg.core.numeric_fault import BrokenStep, with_evidence
-from rllib_ppg.core.policy_phase import (
-    POLICY_STATS,
-    PolicyBatch,
-    PolicyPhase,
-    PolicyPhaseSettings,
-    PolicyStep,
-)
+from rllib_ppg.core.optimizers import Optimizers
+from rllib_ppg.core.policy_loss import PolicyBatch
+from rllib_ppg.core.policy_phase import POLICY_STATS, PolicyPhase, PolicyStep
+from rllib_ppg.core.policy_settings import PolicyPhaseSettings
 from rllib_ppg.core.precision import MixedPrecision
 from rllib_ppg.core.replicas import Compile, Replicas
 from rllib_ppg.core.segments import IndexArray, SegmentStore
-from rllib_ppg.core.updates import PhaseStats, Updater, collect_stats, make_adam
+from rllib_ppg.core.transform_choice import ChoiceSettings, TransformChoice
+from rllib_ppg.core.updates import PhaseStats, Updater, collect_stats
 
 __all__ = [
     "AUX_STATS",
@@ -44,15 +47,12 @@ __all__ = [
     "PolicyStep",
 ]
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's names
-
 
 class PhasicLearner:
     """Trains a `PhasicNetwork` by phasic policy gradient.
 
-    The policy phase has one Adam over all parameters where its epochs are joint, otherwise one for
-    the value and one for the policy epochs; the auxiliary phase has another. All are made once, so
-    that their moments survive from phase to phase.
+    All optimisers are made once, so that their moments survive from phase to phase; which one holds
+    what is `PolicyPhaseSettings.optimizers`.
 
     Args:
         network: The network; it is moved to `device`.
@@ -70,11 +70,10 @@ class PhasicLearner:
         permutation: Draws a permutation of n instead of the generator.
         draw_noise: Draws the augmentation and dropout of an auxiliary minibatch instead of it.
 
-    Attributes:
-        entropy_coeff: The current weight of the entropy bonus.
+    Raises:
+        ValueError: If the layout of optimisers does not fit the network.
 
-    Source: Cobbe et al. 2020 (arXiv:2009.04416), algorithm 1; optimisers as in
-    openai/phasic-policy-gradient@7295473.
+    Source: Cobbe et al. 2020 (arXiv:2009.04416), algorithm 1.
     """
 
     def __init__(
@@ -97,12 +96,17 @@ class PhasicLearner:
         self.action_spec = action_spec
         self.policy_settings = policy_settings
         self.aux_settings = aux_settings
-        self.entropy_coeff = policy_settings.entropy_coeff
+        self._entropy = EntropyCoefficient(
+            policy_settings.entropy_coeff,
+            policy_settings.alternate_entropy_coeff,
+            policy_settings.unique_threshold,
+        )
         self._generator = generator
         self._permutation = permutation or generator.permutation
         setting = aux_settings.augmentation
         augmentation = None if setting is None else make_augmentation(setting)
         self._noise = Noise(augmentation, self.network, generator, draw_noise)
+        self._drac = _make_drac(policy_settings, self.network, generator, draw_noise)
         replicas = Replicas([self.network, *copies], threads=threads, compile=compile)
         self._updater = Updater(replicas, micro_batch_size)
         self.device = self._updater.device
@@ -110,32 +114,41 @@ class PhasicLearner:
             "policy": MixedPrecision(policy_settings.precision, self.device),
             "aux": MixedPrecision(aux_settings.precision, self.device),
         }
-        kinds = ("joint",) if policy_settings.joint else ("value", "policy")
-        self._policy_optimizers = {kind: self._adam(policy_settings.lr) for kind in kinds}
-        self._aux_optimizer = self._adam(aux_settings.aux_lr)
+        adaptive = policy_settings.grad_clip_adaptive
+        self._clip = GradientClip(
+            self.device,
+            elementwise=policy_settings.grad_clip_elementwise,
+            adaptive=None if adaptive is None else AdaptiveClip(**adaptive),
+        )
+        self._optimizers = Optimizers(
+            self.network,
+            policy_settings.optimizers,
+            joint=policy_settings.joint,
+            weight_decay=policy_settings.weight_decay,
+        )
+        value_lr = policy_settings.value_lr
+        self.set_lr(policy_settings.lr, aux_settings.aux_lr, value_lr)
 
-    def _adam(self, lr: float) -> torch.optim.Adam:
-        return make_adam(list(self.network.parameters()), lr)
+    def set_lr(self, lr: float, aux_lr: float, value_lr: float | None = None) -> None:
+        """Set the learning rates.
+
+        Args:
+            lr: That of the policy phase, and of an optimiser of both phases.
+            aux_lr: That of the auxiliary phase's own optimiser.
+            value_lr: That of the value's own optimiser; None takes `lr`.
+        """
+        self.lr, self.aux_lr = lr, aux_lr
+        self.value_lr = lr if value_lr is None else value_lr
+        self._optimizers.set_rates(self.lr, self.aux_lr, self.value_lr)
 
     @property
-    def lr(self) -> float:
-        """The current learning rate of the policy phase."""
-        return float(next(iter(self._policy_optimizers.values())).param_groups[0]["lr"])
-
-    @property
-    def aux_lr(self) -> float:
-        """The current learning rate of the auxiliary phase."""
-        return float(self._aux_optimizer.param_groups[0]["lr"])
-
-    def set_lr(self, lr: float, aux_lr: float) -> None:
-        """Set the learning rates of both phases."""
-        for optimizer in self._policy_optimizers.values():
-            optimizer.param_groups[0]["lr"] = lr
-        self._aux_optimizer.param_groups[0]["lr"] = aux_lr
+    def entropy_coeff(self) -> float:
+        """The weight of the entropy bonus, without its rise where observations repeat."""
+        return self._entropy.base
 
     def set_entropy_coeff(self, entropy_coeff: float) -> None:
         """Set the weight of the entropy bonus."""
-        self.entropy_coeff = entropy_coeff
+        self._entropy.base = entropy_coeff
 
     def values(
         self,
@@ -168,12 +181,14 @@ class PhasicLearner:
     def _policy_phase(self) -> PolicyPhase:
         return PolicyPhase(
             self._updater,
-            self._policy_optimizers,
+            self._optimizers,
             self.action_spec,
             self.policy_settings,
-            entropy_coeff=self.entropy_coeff,
+            entropy=self._entropy,
+            clip=self._clip,
             precision=self._precisions["policy"],
             permutation=self._permutation,
+            drac=self._drac,
         )
 
     def policy_phase(self, batch: PolicyBatch) -> PhaseStats:
@@ -188,21 +203,25 @@ class PhasicLearner:
         """
         made = list(self.policy_steps(batch))
         try:
-            return collect_stats(
-                POLICY_STATS, [step.stats for step in made], lambda i: str(made[i])
-            )
+            names = POLICY_STATS + (DRAC_STATS if self._drac else ())
+            return collect_stats(names, [step.stats for step in made], lambda i: str(made[i]))
         except BrokenStep as error:
             phase = self._policy_phase()
             raise with_evidence(error, lambda i: phase.evidence(batch, made[i])) from None
 
     def begin_aux_phase(
-        self, store: SegmentStore, state: Mapping[str, Any] | None = None
+        self,
+        store: SegmentStore,
+        state: Mapping[str, Any] | None = None,
+        retarget: Retarget | None = None,
     ) -> AuxPhase:
         """Begin an auxiliary phase over the stored segments; the caller runs it and clears them.
 
         Args:
             store: The segments.
             state: Where to go on, as `AuxPhase.get_state` gave it; from the beginning by default.
+            retarget: Computes the value targets anew when the old policy was recorded; None keeps
+                those of the time of collection.
 
         Raises:
             ValueError: If the store is empty, or the state belongs to other segments.
@@ -210,26 +229,35 @@ class PhasicLearner:
         self._updater.replicas.broadcast()
         return AuxPhase(
             self._updater,
-            self._aux_optimizer,
+            self._optimizers,
             self.action_spec,
             self.aux_settings,
             store=store,
+            clip=self._clip,
             precision=self._precisions["aux"],
             permutation=self._permutation,
             noise=self._noise,
+            retarget=retarget,
             state=state,
         )
 
     def get_state(self) -> dict[str, Any]:
         """Return all but the weights that decides on the next update, in numpy and plain Python."""
-        return {
-            "optimizers": {k: self._optimizer_state(o) for k, o in self._optimizers().items()},
+        state = {
+            "optimizers": self._optimizers.get_state(),
             "lr": self.lr,
             "aux_lr": self.aux_lr,
-            "entropy_coeff": self.entropy_coeff,
+            **self._entropy.get_state(),
             "precisions": {name: p.get_state() for name, p in self._precisions.items()},
             "generator": self._generator.bit_generator.state,
         }
+        if self._optimizers.layout == "heads":
+            state["value_lr"] = self.value_lr
+        if self._drac is not None:
+            state["drac"] = self._drac.get_state()
+        if clip := self._clip.get_state():
+            state["clip"] = clip
+        return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take the state of `get_state`; the network's weights must be set separately.
@@ -242,55 +270,38 @@ class PhasicLearner:
             raise ValueError(
                 f"the state was made by an older version: it has no {sorted(missing)}."
             )
-        optimizers = self._optimizers()
-        saved = state["optimizers"]
-        if set(saved) != set(optimizers):
-            raise ValueError(
-                f"the state has optimisers for {sorted(saved)}, this learner for "
-                f"{sorted(optimizers)}; n_epoch_pi == n_epoch_vf must hold in both or in neither."
-            )
-        for kind in saved:
-            self._check_moments(saved[kind])
-        for kind, optimizer in optimizers.items():
-            self._set_optimizer_state(optimizer, saved[kind])
-        self.set_lr(state["lr"], state["aux_lr"])
-        self.set_entropy_coeff(state["entropy_coeff"])
+        self._optimizers.set_state(state["optimizers"])
+        self.set_lr(state["lr"], state["aux_lr"], state.get("value_lr"))
+        self._entropy.set_state(state)
+        self._clip.set_state(state.get("clip", {}))
+        if self._drac is not None:
+            self._drac.set_state(state["drac"])
         for name, precision in self._precisions.items():
             precision.set_state(state["precisions"][name])
         self._generator.bit_generator.state = state["generator"]
 
-    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {**self._policy_optimizers, "aux": self._aux_optimizer}
 
-    def _optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, Any]]:
-        """Return Adam's count and moments by parameter name; those without a step are left out."""
-        state: dict[str, dict[str, Any]] = {}
-        for name, parameter in self.network.named_parameters():
-            entry = optimizer.state.get(parameter)
-            if entry:
-                state[name] = {k: np.array(v.detach().cpu()) for k, v in entry.items()}
-        return state
-
-    def _check_moments(self, saved: Mapping[str, Mapping[str, Any]]) -> None:
-        shapes = {name: tuple(p.shape) for name, p in self.network.named_parameters()}
-        for name, entry in saved.items():
-            shape = np.shape(entry["exp_avg"])
-            if shapes.get(name) != shape:
-                raise ValueError(
-                    f"the optimiser state for {name} {shape} does not fit this network, which has "
-                    f"{shapes.get(name, 'no such parameter')}; restore with the same model."
-                )
-
-    def _set_optimizer_state(
-        self, optimizer: torch.optim.Optimizer, saved: Mapping[str, Mapping[str, Any]]
-    ) -> None:
-        optimizer.state.clear()
-        for name, parameter in self.network.named_parameters():
-            if name in saved:
-                entry = saved[name]
-                moments = {k: torch.empty_like(parameter.detach()) for k in _MOMENTS}
-                for key, moment in moments.items():
-                    moment.copy_(torch.from_numpy(np.array(entry[key])))
-                device = parameter.device if optimizer.defaults["fused"] else "cpu"
-                step = torch.tensor(float(entry["step"]), dtype=torch.float32, device=device)
-                optimizer.state[parameter] = {"step": step, **moments}
+def _make_drac(
+    settings: PolicyPhaseSettings,
+    network: PhasicNetwork,
+    generator: np.random.Generator,
+    draw: Draw | None,
+) -> Drac | None:
+    if not settings.drac_weight:
+        return None
+    assert settings.drac_augmentation is not None, "drac_weight needs drac_augmentation"
+    augmentation = make_augmentation(settings.drac_augmentation)
+    choice = None
+    if settings.drac_ucb is not None:
+        assert isinstance(augmentation, Mixture), "drac_ucb chooses among members"
+        choice = TransformChoice(len(augmentation.members), ChoiceSettings(**settings.drac_ucb))
+    return Drac(
+        augmentation,
+        network,
+        generator,
+        weight=settings.drac_weight,
+        value_weight=settings.drac_value_weight,
+        policy_weight=settings.drac_policy_weight,
+        choice=choice,
+        draw=draw,
+    )

@@ -42,8 +42,18 @@ class ValueStats(NamedTuple):
     loss_vf: Tensor
 
 
+class DracStats(NamedTuple):
+    """Statistics of `drac_loss`: its terms without their coefficients."""
+
+    drac_value: Tensor
+    drac_policy: Tensor
+
+
 class AuxStats(NamedTuple):
-    """Statistics of `aux_loss`: the loss, and its terms without their coefficients."""
+    """Statistics of `aux_loss`: the loss, and its terms without their coefficients.
+
+    `vf_aux` is None for a network without an auxiliary value head.
+    """
 
     loss_total: Tensor
     pol_distance: Tensor
@@ -136,6 +146,38 @@ def value_loss(
     return loss, ValueStats(loss_vf=loss.detach())
 
 
+def drac_loss(
+    dist: Distribution,
+    clean_dist: Distribution,
+    vf: Tensor,
+    clean_vf: Tensor,
+    mask: Tensor,
+    *,
+    value_weight: float,
+    policy_weight: float,
+) -> tuple[Tensor, DracStats]:
+    """Compute how far policy and value of changed observations are from those of the clean ones.
+
+    Args:
+        dist: The policy at B changed observations.
+        clean_dist: The policy at the same observations unchanged, without gradient.
+        vf: Values of the changed observations (B,).
+        clean_vf: Those of the unchanged ones, without gradient (B,).
+        mask: 1 where the policy term counts, else 0 (B,); the mean runs over all rows.
+        value_weight: Weight of half the values' mean squared difference.
+        policy_weight: Weight of the mean KL(changed || clean).
+
+    Returns:
+        The loss (0-dim, with gradient) and its statistics.
+
+    Source: wulfebw/neurips2020-procgen@e131684, mode "drac"; note the direction of the KL.
+    """
+    value = 0.5 * (clean_vf - vf).square().mean()
+    policy = (mask * dist.kl(clean_dist)).mean()
+    loss = value_weight * value + policy_weight * policy
+    return loss, DracStats(value.detach(), policy.detach())
+
+
 def aux_loss(
     dist: Distribution,
     old_dist: Distribution,
@@ -153,7 +195,7 @@ def aux_loss(
         old_dist: The policy before the phase at the same observations, without gradient.
         aux_vf: Auxiliary values (B,); None without an auxiliary value head.
         vf: True values (B,).
-        targets: Value targets of the time of collection (B,).
+        targets: Value targets (B,).
         beta_clone: Weight of the mean KL(old || new).
         vf_true_weight: Weight of half the true value's mean squared error.
 

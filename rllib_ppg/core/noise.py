@@ -164,6 +164,13 @@ class NoisyFrames:
             return clean
         return self._noise.apply(clean, take(self._draws, self._place[rows.host.numpy()]))
 
+    def policy_mask(self, rows: Rows, device: torch.device) -> Tensor:
+        """Return 1 where the policy may be held to that of the clean row, else 0 (B,)."""
+        assert self._noise is not None and self._noise.augmentation is not None
+        draws = take(self._draws, self._place[rows.host.numpy()])
+        mask = self._noise.augmentation.policy_mask(_part(draws, AUGMENT))
+        return torch.from_numpy(mask).to(device)
+
     def __call__(self, replica: Replica, rows: Rows) -> Inputs:
         """Return what a replica takes for some rows of the minibatch."""
         return self.inputs(rows, replica.device)

@@ -5,26 +5,32 @@ Shape key: T steps, N environments, M minibatches of an epoch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
+from rllib_ppg.core.clipping import GradientClip
 from rllib_ppg.core.distributions import ActionSpec
-from rllib_ppg.core.frames import Frames, Inputs, Rows, as_tensor
-from rllib_ppg.core.losses import policy_loss, value_loss
+from rllib_ppg.core.drac import Drac
+from rllib_ppg.core.entropy import EntropyCoefficient
+from rllib_ppg.core.frames import Rows
 from rllib_ppg.core.numeric_fault import Evidence, FaultFlag
-from rllib_ppg.core.precision import MixedPrecision, Precision, check_precision
-from rllib_ppg.core.replicas import Replica
-from rllib_ppg.core.segments import IndexArray, policy_chunks, segment_rows
-from rllib_ppg.core.updates import LossFunction, MinibatchUnit, StepStats, Updater, check_unit
-
-Kind = Literal["joint", "value", "policy"]
+from rllib_ppg.core.optimizers import Optimizers
+from rllib_ppg.core.policy_loss import PolicyBatch, RolloutRows, policy_loss_function
+from rllib_ppg.core.policy_settings import Kind, PolicyPhaseSettings
+from rllib_ppg.core.precision import MixedPrecision
+from rllib_ppg.core.segments import (
+    IndexArray,
+    aux_pieces,
+    policy_chunks,
+    segment_rows,
+    shuffled,
+)
+from rllib_ppg.core.updates import Minibatch, StepStats, Updater, in_steps
 
 POLICY_STATS = (
     "loss_pi",
@@ -38,102 +44,6 @@ POLICY_STATS = (
     "approx_kl",
     "grad_norm",
 )
-
-
-@dataclass(frozen=True)
-class PolicyPhaseSettings:
-    """Hyper-parameters of the policy phase.
-
-    Args:
-        n_epoch_pi: Epochs of the policy loss (E_pi).
-        n_epoch_vf: Epochs of the value loss (E_V); where equal, both losses share every step.
-        nminibatch: Minibatches of an epoch, at most.
-        clip_param: Clip range of the probability ratio; 0 does not clip.
-        kl_penalty: Weight of the sampled KL penalty.
-        entropy_coeff: Weight of the entropy bonus.
-        vf_loss_coeff: Weight of the mean squared value error.
-        lr: Learning rate of Adam.
-        value_clip_param: Clip range of the value's change; None does not clip.
-        grad_clip: Largest gradient norm; None does not clip.
-        minibatch_unit: "segment" keeps each environment's T steps together, as the reference;
-            "step" mixes single steps.
-        precision: Number format of the network's passes.
-
-    Raises:
-        ValueError: If a number of epochs or minibatches, the unit or the format makes no sense.
-    """
-
-    n_epoch_pi: int
-    n_epoch_vf: int
-    nminibatch: int
-    clip_param: float
-    kl_penalty: float
-    entropy_coeff: float
-    vf_loss_coeff: float
-    lr: float
-    value_clip_param: float | None = None
-    grad_clip: float | None = None
-    minibatch_unit: MinibatchUnit = "segment"
-    precision: Precision = "float32"
-
-    def __post_init__(self) -> None:
-        check_unit(self.minibatch_unit)
-        check_precision(self.precision)
-        if min(self.n_epoch_pi, self.n_epoch_vf) < 0 or max(self.n_epoch_pi, self.n_epoch_vf) < 1:
-            raise ValueError(
-                f"n_epoch_pi={self.n_epoch_pi} and n_epoch_vf={self.n_epoch_vf} must not be "
-                "negative, and one of them must be at least 1."
-            )
-        if self.nminibatch < 1:
-            raise ValueError(f"nminibatch={self.nminibatch} must be at least 1.")
-
-    @property
-    def joint(self) -> bool:
-        """Whether policy and value loss share their steps and their optimiser."""
-        return self.n_epoch_pi == self.n_epoch_vf
-
-    def epoch_kinds(self) -> list[Kind]:
-        """Return what each epoch minimises, in order: value epochs come before policy epochs."""
-        joint: Kind = "joint"
-        value: Kind = "value"
-        policy: Kind = "policy"
-        if self.joint:
-            return [joint] * self.n_epoch_pi
-        return [value] * self.n_epoch_vf + [policy] * self.n_epoch_pi
-
-
-@dataclass(frozen=True)
-class PolicyBatch:
-    """One rollout of all environments, environment first; numpy arrays or host tensors.
-
-    Args:
-        obs: Observations (N, T, ...), or N x T rows of frames.
-        actions: Actions (N, T), (N, T, K) or (N, T, D).
-        logp: Log-probabilities recorded while acting, float32 (N, T).
-        advantages: Standardised advantages, float32 (N, T).
-        value_targets: Float32 (N, T).
-        vf_preds: Values predicted while acting, float32 (N, T).
-        prev_actions: The action before each, int64 (N, T), where the network takes them and `obs`
-            are not rows of frames, which hold them already.
-    """
-
-    obs: npt.NDArray[Any] | Tensor | Frames
-    actions: npt.NDArray[Any] | Tensor
-    logp: npt.NDArray[Any] | Tensor
-    advantages: npt.NDArray[Any] | Tensor
-    value_targets: npt.NDArray[Any] | Tensor
-    vf_preds: npt.NDArray[Any] | Tensor
-    prev_actions: npt.NDArray[np.int64] | Tensor | None = None
-
-    def frames(self) -> Frames:
-        """Return the observations by row, environment first."""
-        if isinstance(self.obs, Frames):
-            return self.obs
-        before = self.prev_actions
-        return Frames.of(
-            as_tensor(self.obs).flatten(0, 1),
-            None if before is None else as_tensor(before).flatten(0, 1),
-        )
 
 
 class PolicyStep(NamedTuple):
@@ -163,22 +73,8 @@ class PolicyStep(NamedTuple):
         )
 
 
-class _Batch:
-    """A rollout flattened to rows: everything but the frames on each device."""
-
-    def __init__(self, batch: PolicyBatch, updater: Updater) -> None:
-        self.num_envs, self.num_steps = batch.logp.shape[:2]
-        self.frames = batch.frames()
-        self.actions, self.logp, self.advantages, self.targets, self.vf = (
-            updater.on_devices(as_tensor(array).flatten(0, 1))
-            for array in (
-                batch.actions,
-                batch.logp,
-                batch.advantages,
-                batch.value_targets,
-                batch.vf_preds,
-            )
-        )
+# A minibatch's units, and its rows by replica.
+_Part = tuple[IndexArray, Minibatch]
 
 
 class PolicyPhase:
@@ -186,63 +82,108 @@ class PolicyPhase:
 
     Args:
         updater: Makes the steps.
-        optimizers: The optimiser of each kind of epoch.
+        optimizers: The optimisers.
         spec: How the policy head's outputs are read.
         settings: Hyper-parameters.
-        entropy_coeff: The current one, which a schedule may have moved.
+        entropy: The current weight of the entropy bonus.
+        clip: Clips gradients.
         precision: Format of the network's passes.
         permutation: Draws a permutation of n.
+        drac: Draws policy and value of changed observations to those of the clean ones; None does
+            not.
     """
 
     def __init__(
         self,
         updater: Updater,
-        optimizers: Mapping[str, torch.optim.Optimizer],
+        optimizers: Optimizers,
         spec: ActionSpec,
         settings: PolicyPhaseSettings,
         *,
-        entropy_coeff: float,
+        entropy: EntropyCoefficient,
+        clip: GradientClip,
         precision: MixedPrecision,
         permutation: Callable[[int], IndexArray],
+        drac: Drac | None = None,
     ) -> None:
         self._updater = updater
         self._optimizers = optimizers
         self._spec = spec
         self._settings = settings
-        self._entropy_coeff = entropy_coeff
+        self._entropy = entropy
+        self._clip = clip
         self._precision = precision
         self._permutation = permutation
+        self._drac = drac
 
     def steps(self, rollout: PolicyBatch) -> Iterator[PolicyStep]:
         """Make the optimiser steps one by one; yields after each."""
-        settings = self._settings
-        batch = _Batch(rollout, self._updater)
+        batch = RolloutRows(rollout, self._updater)
         fault = FaultFlag(self._updater.device)
-        whole = settings.minibatch_unit == "segment"
-        units = batch.num_envs if whole else batch.num_envs * batch.num_steps
-        for epoch, kind in enumerate(settings.epoch_kinds()):
-            pieces = policy_chunks(self._permutation(units), settings.nminibatch)
-            minibatches = self._updater.minibatches(pieces, batch.num_steps if whole else 1)
-            for i, minibatch in enumerate(minibatches):
-                stats = self._updater.update(
-                    self._optimizers[kind],
-                    minibatch,
-                    partial(self._loss, batch, kind),
-                    settings.grad_clip,
-                    self._precision,
-                    fault,
-                )
-                yield PolicyStep(epoch, i, len(minibatches), kind, pieces[i], stats)
+        settings, optimizers = self._settings, self._optimizers
+        changed = self._drac.frames(batch.frames) if self._drac else None
+        plan = list(self._plan(batch))
+        for number, (epoch, i, count, kind, parts) in enumerate(plan):
+            units = np.concatenate([piece for piece, _ in parts])
+            rows = segment_rows(units, self._width(batch))
+            coefficient = self._entropy.observe(*batch.counts(rows))
+            regularizer = None
+            if self._drac is not None and changed is not None:
+                if number == len(plan) - 1:
+                    self._drac.choose(batch.mean_reward)
+                changed.begin(rows)
+                regularizer = partial(self._drac.loss, self._spec, changed)
+            stats = self._updater.update(
+                optimizers.of(kind),
+                [minibatch for _, minibatch in parts],
+                policy_loss_function(self._spec, settings, batch, kind, coefficient, regularizer),
+                self._clip,
+                settings.grad_clip,
+                self._precision,
+                fault,
+                optimizers.coast,
+            )
+            yield PolicyStep(epoch, i, count, kind, units, stats)
 
-    def loss_function(self, rollout: PolicyBatch, kind: Kind) -> LossFunction:
-        """Return the loss of a kind of epoch, over rows of the rollout."""
-        return partial(self._loss, _Batch(rollout, self._updater), kind)
+    def _width(self, batch: RolloutRows) -> int:
+        """Rows of a unit."""
+        return batch.num_steps if self._settings.minibatch_unit == "segment" else 1
+
+    def _plan(self, batch: RolloutRows) -> Iterator[tuple[int, int, int, Kind, Sequence[_Part]]]:
+        """Yield each step's epoch, number within it, their count, kind and minibatches.
+
+        Minibatches are counted on from epoch to epoch of a kind; a step that takes some of two
+        epochs belongs to the one that it ends in.
+        """
+        settings, width = self._settings, self._width(batch)
+        kinds = settings.epoch_kinds()
+        pending: Sequence[_Part] = []
+        for epoch, kind in enumerate(kinds):
+            pieces = self._pieces(batch.num_envs * batch.num_steps // width)
+            minibatches = self._updater.minibatches(pieces, width)
+            parts = [*pending, *zip(pieces, minibatches, strict=True)]
+            steps = in_steps(parts, settings.num_accumulates)
+            goes_on = epoch + 1 < len(kinds) and kinds[epoch + 1] == kind
+            pending = []
+            if goes_on and len(steps[-1]) < settings.num_accumulates:
+                pending = steps.pop()
+            for i, step in enumerate(steps):
+                yield epoch, i, len(steps), kind, step
+
+    def _pieces(self, units: int) -> list[IndexArray]:
+        settings, permutation = self._settings, self._permutation(units)
+        if settings.mbsize_rows is None:
+            pieces = policy_chunks(permutation, settings.nminibatch)
+        else:
+            pieces = aux_pieces(permutation, settings.mbsize_rows)
+        if settings.shuffle_minibatches:
+            pieces = shuffled(pieces, self._permutation(len(pieces)))
+        return pieces
 
     def evidence(self, rollout: PolicyBatch, step: PolicyStep) -> Evidence:
         """Return a step's minibatch, and what its loss was made with."""
-        batch = _Batch(rollout, self._updater)
-        whole = self._settings.minibatch_unit == "segment"
-        rows = torch.from_numpy(segment_rows(step.units, batch.num_steps if whole else 1))
+        batch = RolloutRows(rollout, self._updater)
+        rows = torch.from_numpy(segment_rows(step.units, self._width(batch)))
         device = self._updater.device
         at = Rows(rows, rows.to(device))
         columns = {
@@ -265,59 +206,8 @@ class PolicyPhase:
             "minibatches": step.minibatches,
             "units": np.asarray(step.units).tolist(),
             "settings": asdict(self._settings),
-            "entropy_coeff": self._entropy_coeff,
+            "entropy_coeff": self._entropy.current,
             "micro_batch_size": self._updater.micro_batch_size,
             "precision": self._precision.get_state(),
         }
         return Evidence("minibatch", facts, tensors)
-
-    def _loss(
-        self, batch: _Batch, kind: Kind, replica: Replica, rows: Rows
-    ) -> tuple[Tensor, StepStats]:
-        logits, vf = _heads(replica, kind, batch.frames.inputs(rows, replica.device))
-        stats: StepStats = {}
-        losses: list[Tensor] = []
-        if logits is not None:
-            loss, policy_stats = self._policy_loss(batch, rows, logits)
-            stats.update(policy_stats)
-            losses.append(loss)
-        if vf is not None:
-            loss, value_stats = self._value_loss(batch, rows, vf)
-            stats.update(value_stats)
-            losses.append(loss)
-        total = torch.stack(losses).sum()
-        stats["loss_total"] = total.detach()
-        return total, stats
-
-    def _policy_loss(self, batch: _Batch, rows: Rows, logits: Tensor) -> tuple[Tensor, StepStats]:
-        device, at = logits.device, rows.device
-        loss, stats = policy_loss(
-            self._spec.distribution(logits),
-            batch.actions[device][at],
-            batch.logp[device][at],
-            batch.advantages[device][at],
-            clip_param=self._settings.clip_param,
-            kl_penalty=self._settings.kl_penalty,
-            entropy_coeff=self._entropy_coeff,
-        )
-        return loss, stats._asdict()
-
-    def _value_loss(self, batch: _Batch, rows: Rows, vf: Tensor) -> tuple[Tensor, StepStats]:
-        device, at = vf.device, rows.device
-        loss, stats = value_loss(
-            vf.float(),
-            batch.targets[device][at],
-            coeff=self._settings.vf_loss_coeff,
-            old_vf=batch.vf[device][at],
-            change_clip=self._settings.value_clip_param,
-        )
-        return loss, stats._asdict()
-
-
-def _heads(replica: Replica, kind: Kind, inputs: Inputs) -> tuple[Tensor | None, Tensor | None]:
-    if kind == "joint":
-        output = replica.forward(*inputs)
-        return output.logits, output.vf
-    if kind == "value":
-        return None, replica.value(*inputs)
-    return replica.policy(*inputs)[0], None

@@ -70,7 +70,9 @@ def _check_shapes(rewards: FloatArray, **others: npt.NDArray[Any] | None) -> Non
             raise ValueError(f"{name} {array.shape} must have the rewards' shape {rewards.shape}.")
 
 
-def standardize(advantages: FloatArray, eps: float = 1e-8) -> FloatArray:
+def standardize(
+    advantages: FloatArray, eps: float = 1e-8, std_min: float | None = None
+) -> FloatArray:
     """Shift and scale to mean 0 and standard deviation 1 over all entries at once.
 
     The deviation is the population's (divided by the count, not by one less). The sums are
@@ -79,12 +81,16 @@ def standardize(advantages: FloatArray, eps: float = 1e-8) -> FloatArray:
     Args:
         advantages: Any shape.
         eps: Added to the standard deviation.
+        std_min: If given, the divisor is the standard deviation, but no less than this, and `eps`
+            is not added.
 
     Returns:
         Float32 of the same shape.
     """
     values = np.asarray(advantages, np.float64)
-    return np.asarray((values - values.mean()) / (values.std() + eps), np.float32)
+    std = values.std()
+    divisor = std + eps if std_min is None else max(std_min, std)
+    return np.asarray((values - values.mean()) / divisor, np.float32)
 
 
 def explained_variance(predictions: npt.ArrayLike, targets: npt.ArrayLike) -> float:
@@ -212,10 +218,7 @@ class RewardNormalizer:
             FloatingPointError: If a reward is not finite; the statistics are left untouched.
         """
         columns = np.arange(len(self.returns)) if envs is None else np.asarray(envs)
-        _check_shapes(rewards, firsts=firsts)
-        if rewards.shape[1:] != columns.shape:
-            raise ValueError(f"rewards {rewards.shape} must have {len(columns)} columns.")
-        _check_finite(rewards, columns)
+        check_rewards(rewards, firsts, columns)
         sums = discounted_sums(rewards, firsts, self.returns[columns], gamma=self.gamma)
         self.returns[columns] = sums[-1]
         self.moments.update(sums)
@@ -239,6 +242,26 @@ class RewardNormalizer:
             )
         self.returns = returns
         self.moments.set_state(state["moments"])
+
+
+def check_rewards(
+    rewards: FloatArray, firsts: npt.NDArray[np.bool_], envs: npt.NDArray[np.int64]
+) -> None:
+    """Refuse rewards of a wrong shape, and those that are not finite.
+
+    Args:
+        rewards: Raw rewards (T, N).
+        firsts: True where the observation of step t is the first of an episode (T, N).
+        envs: The environment of each column (N,).
+
+    Raises:
+        ValueError: If the shapes do not fit.
+        FloatingPointError: If a reward is not finite.
+    """
+    _check_shapes(rewards, firsts=firsts)
+    if rewards.shape[1:] != envs.shape:
+        raise ValueError(f"rewards {rewards.shape} must have {len(envs)} columns.")
+    _check_finite(rewards, envs)
 
 
 def _check_finite(rewards: FloatArray, columns: npt.NDArray[np.int64]) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rllib_ppg.core.frames import Frames, StackIndex, oldest_frames
+from rllib_ppg.core.stored_returns import StoredReturns
 
 IndexArray = npt.NDArray[np.int64]
 
@@ -45,6 +46,11 @@ def aux_pieces(permutation: IndexArray, size: int) -> list[IndexArray]:
     return [permutation[start : start + size] for start in range(0, len(permutation), size)]
 
 
+def shuffled(pieces: list[IndexArray], permutation: IndexArray) -> list[IndexArray]:
+    """Return the pieces in the order of a permutation, so that a short one may come anywhere."""
+    return [pieces[i] for i in permutation]
+
+
 def segment_rows(segments: IndexArray, num_steps: int) -> IndexArray:
     """Return the flat row numbers of whole segments, (len(segments) * T,), steps in order."""
     rows = np.asarray(segments, np.int64)[:, None] * num_steps + np.arange(num_steps)
@@ -69,9 +75,11 @@ class SegmentStore:
         devices: Where the frames stand; on several devices there is a copy on each.
         pin_memory: Keep the host's frames in memory that a GPU can copy from without waiting.
         with_prev_actions: Keep the action before each step too.
+        with_returns: Keep what value targets are computed anew from.
 
     Attributes:
         obs_shape: Shape of one observation.
+        returns: Rewards and ends of episodes; None without them.
         value_targets: float32 (S, T).
         prev_actions: int64 (S, T), 0 where an episode begins; None without them.
         env: Environment of each segment, int64 (S,).
@@ -93,6 +101,7 @@ class SegmentStore:
         devices: Sequence[torch.device] = (torch.device("cpu"),),
         pin_memory: bool = False,
         with_prev_actions: bool = False,
+        with_returns: bool = False,
     ) -> None:
         if capacity < 1 or num_steps < 1:
             raise ValueError(f"capacity={capacity} and num_steps={num_steps} must be at least 1.")
@@ -107,6 +116,7 @@ class SegmentStore:
         self._oldest = np.zeros((capacity, num_steps), np.int64) if frame_stack > 1 else None
         self.value_targets = np.empty((capacity, num_steps), np.float32)
         self.prev_actions = np.empty((capacity, num_steps), np.int64) if with_prev_actions else None
+        self.returns = StoredReturns(capacity, num_steps) if with_returns else None
         self.env = np.empty(capacity, np.int64)
         self.iteration = np.empty(capacity, np.int64)
         self.count = 0
@@ -120,17 +130,22 @@ class SegmentStore:
         obs_dtype: npt.DTypeLike = np.uint8,
         frame_stack: int = 1,
         with_prev_actions: bool = False,
+        with_returns: bool = False,
     ) -> int:
         """Return the bytes of a full store on one device, without making one."""
         frame = math.prod(frame_shape(obs_shape, frame_stack)) * np.dtype(obs_dtype).itemsize
         step = 4 + 8 * (frame_stack > 1) + 8 * with_prev_actions
-        return capacity * ((num_steps + frame_stack - 1) * frame + num_steps * step + 2 * 8)
+        returns = StoredReturns.bytes_needed(capacity, num_steps) if with_returns else 0
+        segment = (num_steps + frame_stack - 1) * frame + num_steps * step + 2 * 8
+        return capacity * segment + returns
 
     @property
     def nbytes(self) -> int:
         """Bytes of this store when full, on one device."""
         arrays: list[npt.NDArray[Any]] = [self.value_targets, self.env, self.iteration]
         arrays += [array for array in (self._oldest, self.prev_actions) if array is not None]
+        if self.returns is not None:
+            arrays += vars(self.returns).values()
         return next(iter(self._frames.values())).nbytes + sum(array.nbytes for array in arrays)
 
     @property
@@ -218,6 +233,7 @@ class SegmentStore:
             "value_targets": self.value_targets[rows].copy(),
             "oldest": None if self._oldest is None else self._oldest[rows].copy(),
             "prev_actions": None if self.prev_actions is None else self.prev_actions[rows].copy(),
+            "returns": None if self.returns is None else self.returns.get_state(self.count),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -236,6 +252,8 @@ class SegmentStore:
             raise ValueError("the stored segments have another frame_stack.")
         if (state.get("prev_actions") is None) != (self.prev_actions is None):
             raise ValueError("previous actions are kept in the stored segments, or here, alone.")
+        if self.returns is not None and state.get("returns") is None:
+            raise ValueError("the stored segments have no rewards to compute value targets from.")
         self.count = len(targets)
         rows = slice(0, self.count)
         self._iterations = int(state["iterations"])
@@ -246,6 +264,8 @@ class SegmentStore:
             self._oldest[rows] = state["oldest"]
         if self.prev_actions is not None:
             self.prev_actions[rows] = state["prev_actions"]
+        if self.returns is not None:
+            self.returns.set_state(state["returns"])
 
     def read_frames(self, rows: slice) -> npt.NDArray[Any]:
         """Return the frames of some segments (n, T + k - 1, ...) on the host.
@@ -258,6 +278,11 @@ class SegmentStore:
         """Set the frames of some segments (n, T + k - 1, ...)."""
         for place in self._frames.values():
             _copy(frames, place[rows])
+
+    def drop(self, rows: slice) -> None:
+        """Forget the segments that were appended last."""
+        self.count = rows.start
+        self._iterations -= 1
 
     def clear(self) -> None:
         """Forget all segments; the memory is kept."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from rllib_ppg.core.clipping import GradientClip
 from rllib_ppg.core.frames import Rows
 from rllib_ppg.core.numeric_fault import BrokenStep, FaultFlag
 from rllib_ppg.core.precision import MixedPrecision
@@ -44,6 +45,20 @@ def check_unit(unit: str) -> None:
     """
     if unit not in ("segment", "step"):
         raise ValueError(f'minibatch_unit {unit!r} is unknown; use "segment" or "step".')
+
+
+def check_sizes(mbsize_rows: int | None, num_accumulates: int, unit: str) -> None:
+    """Refuse sizes of minibatches that make no sense.
+
+    Raises:
+        ValueError: Naming them.
+    """
+    if (mbsize_rows is not None and mbsize_rows < 1) or num_accumulates < 1:
+        raise ValueError(
+            f"mbsize_rows={mbsize_rows} and num_accumulates={num_accumulates} must be at least 1."
+        )
+    if mbsize_rows is not None and unit != "step":
+        raise ValueError('mbsize_rows needs the minibatch unit "step".')
 
 
 class Updater:
@@ -134,39 +149,45 @@ class Updater:
 
     def update(
         self,
-        optimizer: torch.optim.Optimizer,
-        minibatch: Minibatch,
+        optimizers: Sequence[torch.optim.Optimizer],
+        minibatches: Sequence[Minibatch],
         loss_function: LossFunction,
+        clip: GradientClip,
         grad_clip: float | None,
         precision: MixedPrecision,
         fault: FaultFlag | None = None,
+        before_clip: Callable[[], None] | None = None,
     ) -> StepStats:
-        """Make one optimiser step on the mean loss over the minibatch.
+        """Make one optimiser step on the mean over the minibatches of their mean losses.
 
         A step whose loss, gradient or statistics are not finite changes nothing. It is decided on
         the device, without waiting for it; the step's statistics tell.
 
         Args:
-            optimizer: Holds all parameters; those that get no gradient are not moved.
-            minibatch: Its rows, by replica.
+            optimizers: They step together; parameters that get no gradient are not moved.
+            minibatches: The rows of each, by replica. All count the same, a shorter one too.
             loss_function: Computes a micro-batch's loss and statistics.
+            clip: Clips the gradient.
             grad_clip: Largest L2 norm of the whole gradient; None does not clip.
             precision: Format of the network's passes.
             fault: The pass's flag: where it is raised the step changes nothing either.
+            before_clip: Called when the gradient stands.
 
         Returns:
-            Statistics over the minibatch and `grad_norm` (before clipping), 0-dim on the device;
-            with a scaled loss also `overflow`, whether the step was left out to lower the scale.
+            Statistics, their means over the minibatches, and `grad_norm` (before clipping), 0-dim
+            on the device; with a scaled loss also `overflow`, whether the step was left out to
+            lower the scale.
         """
-        stats = self.gradient(minibatch, loss_function, precision)
+        stats = self.gradient(minibatches, loss_function, precision)
         finite = torch.isfinite(_all(stats)).all()
-        parameters = self.replicas[0].parameters
-        limit = math.inf if grad_clip is None else grad_clip
-        stats["grad_norm"] = nn.utils.clip_grad_norm_(parameters, limit).detach()
+        if before_clip is not None:
+            before_clip()
+        stats["grad_norm"] = clip(self.replicas[0].parameters, grad_clip)
         overflow = ~torch.isfinite(stats["grad_norm"])
         blamed = precision.blamed(overflow)
         raised = (fault or FaultFlag(self.device)).note(~finite | (overflow & ~blamed))
-        _step_unless(optimizer, overflow | raised)
+        for optimizer in optimizers:
+            _step_unless(optimizer, overflow | raised)
         if precision.scaled:
             stats["overflow"] = blamed
             precision.adapt(overflow, raised)
@@ -174,25 +195,29 @@ class Updater:
         return stats
 
     def gradient(
-        self, minibatch: Minibatch, loss_function: LossFunction, precision: MixedPrecision
+        self,
+        minibatches: Sequence[Minibatch],
+        loss_function: LossFunction,
+        precision: MixedPrecision,
     ) -> StepStats:
-        """Compute the gradient of the mean loss over the minibatch; the network's `.grad` has it.
+        """Compute the gradient of the minibatches' mean loss; the network's `.grad` has it.
 
         Args:
-            minibatch: Its rows, by replica.
+            minibatches: The rows of each, by replica. All count the same, a shorter one too.
             loss_function: Computes a micro-batch's loss and statistics.
             precision: Format of the network's passes.
 
         Returns:
-            Statistics over the minibatch, 0-dim on the device.
+            Statistics, their means over the minibatches, 0-dim on the device.
         """
         # Right here, so that nothing left in .grad by anyone else enters.
         self.replicas.zero_grad()
-        total = sum(len(share.host) for share in minibatch)
-        backward = partial(self._backward, loss_function, total, precision)
         stats: StepStats = {}
-        for terms in self.replicas.run(backward, minibatch):
-            _add(stats, terms, self.device)
+        for minibatch in minibatches:
+            total = sum(len(share.host) for share in minibatch) * len(minibatches)
+            backward = partial(self._backward, loss_function, total, precision)
+            for terms in self.replicas.run(backward, minibatch):
+                _add(stats, terms, self.device)
         self.replicas.reduce_gradients()
         gradients = (p.grad for p in self.replicas[0].parameters)
         precision.unscale([gradient for gradient in gradients if gradient is not None])
@@ -206,7 +231,7 @@ class Updater:
         replica: Replica,
         share: Rows,
     ) -> StepStats:
-        """Accumulate a replica's gradient over its share of a minibatch of `total` rows."""
+        """Accumulate a replica's gradient over its share of a minibatch; a row counts 1 / total."""
         replica.network.train()
         stats: StepStats = {}
         for rows in micro_batches(share, self.micro_batch_size):
@@ -218,17 +243,17 @@ class Updater:
         return stats
 
 
+def in_steps(pieces: Sequence[Any], num_accumulates: int) -> list[Sequence[Any]]:
+    """Group minibatches by the optimiser step that they make together; the last may have fewer."""
+    starts = range(0, len(pieces), num_accumulates)
+    return [pieces[start : start + num_accumulates] for start in starts]
+
+
 def micro_batches(share: Rows, size: int | None) -> list[Rows]:
     """Cut rows into the fewest pieces of at most `size` rows, all of nearly the same length."""
     count = 1 if size is None else max(1, -(-len(share.host) // size))
     pieces = zip(*(torch.tensor_split(rows, count) for rows in share), strict=True)
     return [Rows(*piece) for piece in pieces]
-
-
-def make_adam(parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Adam:
-    """Return Adam as the reference sets it, one fused kernel a step where the device has it."""
-    fused = parameters[0].device.type in ("cpu", "cuda")
-    return torch.optim.Adam(parameters, lr=lr, betas=(0.9, 0.999), eps=1e-8, fused=fused)
 
 
 def _step_unless(optimizer: torch.optim.Optimizer, broken: Tensor) -> None:

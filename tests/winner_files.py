@@ -1,0 +1,118 @@
+"""Reads golden files of the challenge's winners, and turns their hyper-parameters into our options.
+
+The folder is `tests/golden_winners`, or what the environment variable RLLIB_PPG_GOLDEN_WINNERS
+names, with `generalization` and `sample_efficiency` in it. Sizes are read from the files.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import golden_files
+import numpy as np
+import torch
+from golden_files import Golden
+
+from rllib_ppg import PPGConfig
+from rllib_ppg.core.networks import PhasicNetwork
+
+ENV_VAR = "RLLIB_PPG_GOLDEN_WINNERS"
+FOLDER = Path(os.environ.get(ENV_VAR) or Path(__file__).parent / "golden_winners")
+
+_RENAMES = (
+    ("conv_seqs.", "policy_encoder.stages."),
+    (".res_block", ".blocks."),
+    ("hidden_fc.", "policy_encoder.dense."),
+    ("logits_fc.", "policy_head."),
+    ("pi_fc.", "policy_head."),
+    ("value_fc.", "value_head."),
+    ("aux_vf.", "aux_value_head."),
+)
+
+
+def path_of(name: str) -> Path:
+    """The file `name`.npz, wherever it stands in the folder.
+
+    Raises:
+        FileNotFoundError: If there is none, so that no test passes by comparing nothing.
+    """
+    found = sorted(FOLDER.rglob(f"{name}.npz"))
+    if not found:
+        raise FileNotFoundError(
+            f"no {name}.npz in {FOLDER.absolute()}; set {ENV_VAR} to a folder that holds it, or "
+            "leave it unset for tests/golden_winners."
+        )
+    return found[0]
+
+
+def load(name: str) -> Golden:
+    return golden_files.load(path_of(name))
+
+
+def cases(name: str, suffix: str) -> list[str]:
+    """All cases of a file that have a key `<case>/<suffix>`.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = load(name).prefixes(suffix)
+    if not found:
+        raise ValueError(f"{path_of(name)} has no case with {suffix}.")
+    return found
+
+
+def rename(name: str) -> str:
+    """Translate their name of a parameter into ours."""
+    for theirs, ours in _RENAMES:
+        name = name.replace(theirs, ours)
+    return name
+
+
+def named(golden: Golden, prefix: str) -> dict[str, torch.Tensor]:
+    """Tensors by our parameter names from the keys `prefix/<name>`."""
+    found = golden.below(prefix).arrays
+    return {rename(name): torch.from_numpy(np.array(value)) for name, value in found.items()}
+
+
+def assert_parameters(
+    network: PhasicNetwork, expected: dict[str, torch.Tensor], atol: float
+) -> None:
+    """Compare the weights that are recorded."""
+    assert expected
+    actual = network.state_dict()
+    assert set(expected) <= set(actual)
+    for name, value in expected.items():
+        np.testing.assert_allclose(
+            actual[name].numpy(), value.numpy(), rtol=0, atol=atol, err_msg=name
+        )
+
+
+def assert_gradients(network: PhasicNetwork, expected: dict[str, torch.Tensor]) -> None:
+    """Compare the gradients that are recorded: 1e-4 of each tensor's largest entry."""
+    assert expected
+    parameters = dict(network.named_parameters())
+    for name, value in expected.items():
+        gradient = parameters[name].grad
+        assert gradient is not None, name
+        atol = 1e-4 * float(value.abs().max())
+        np.testing.assert_allclose(gradient.numpy(), value.numpy(), rtol=0, atol=atol, err_msg=name)
+
+
+def make_config(num_envs: int, num_steps: int, **options: Any) -> PPGConfig:
+    """A checked configuration with these options, as an experiment file sets them."""
+    config = PPGConfig().environment("procgen", env_config={"env_name": "coinrun"})
+    sizes = {"num_envs": num_envs, "rollout_fragment_length": num_steps}
+    config.update_from_dict({**sizes, **options})
+    config.validate()
+    return config
+
+
+def firsts_of(done: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
+    """Whether each step begins an episode (N, T), from `done` (N, T).
+
+    Args:
+        done: Whether the episode ended with the step.
+        before: The last column of the rollout before; None at the beginning of the run.
+    """
+    first = np.ones(len(done), bool) if before is None else before
+    return np.concatenate([first[:, None], done[:, :-1]], axis=1)
