@@ -6,7 +6,8 @@ import pytest
 import torch
 import winner_models
 from golden_files import Golden, case_id
-from winner_models import loaded_network, make_network, rename, settings_a, settings_b
+from winner_files import named, rename
+from winner_models import loaded_network, make_network, settings_a, settings_b
 
 from rllib_ppg.app.video_play import tempered
 from rllib_ppg.core.distributions import ActionSpec
@@ -40,7 +41,7 @@ def assert_gradients(
         if expected == 0:
             assert not gradient.any(), name
         np.testing.assert_allclose(gradient.norm(), expected, rtol=rtol, err_msg=name)
-    for name, gradient in winner_models.named(golden, f"grad_{output}").items():
+    for name, gradient in named(golden, f"grad_{output}").items():
         atol = 1e-4 * gradient.abs().max().item()
         torch.testing.assert_close(parameters[name].grad, gradient, rtol=0, atol=atol)
 

@@ -1,35 +1,19 @@
-"""Reads golden files of the challenge's winners, and builds what they describe by its options.
+"""The networks that the winners' golden files describe, built by our options.
 
-The folder is `tests/golden_winners`, or what the environment variable RLLIB_PPG_GOLDEN_WINNERS
-names. Sizes, cases and hyper-parameters are read from the files' keys, never assumed.
+Sizes, cases and hyper-parameters are read from the files' keys, never assumed.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
 import golden_files
 import gymnasium as gym
 import numpy as np
-import torch
 from golden_files import Golden
+from winner_files import FOLDER, named
 
 from rllib_ppg.algorithm.model import ImpalaModel
 from rllib_ppg.core.networks import PhasicNetwork
-
-ENV_VAR = "RLLIB_PPG_GOLDEN_WINNERS"
-FOLDER = Path(os.environ.get(ENV_VAR) or Path(__file__).parent / "golden_winners")
-
-# Their names of parameters and ours.
-_RENAMES = (
-    ("conv_seqs.", "policy_encoder.stages."),
-    (".res_block", ".blocks."),
-    ("hidden_fc.", "policy_encoder.dense."),
-    ("pi_fc.", "policy_head."),
-    ("logits_fc.", "policy_head."),
-    ("value_fc.", "value_head."),
-    ("aux_vf.", "aux_value_head."),
-)
 
 
 def files(*keys: str) -> list[Path]:
@@ -64,18 +48,6 @@ def cases(*suffixes: str) -> list[tuple[Path, str]]:
 def _keys(path: Path) -> set[str]:
     with np.load(path, allow_pickle=False) as archive:
         return set(archive.files)
-
-
-def rename(name: str) -> str:
-    """Translate their name of a parameter into ours."""
-    for theirs, ours in _RENAMES:
-        name = name.replace(theirs, ours)
-    return name
-
-
-def named(golden: Golden, prefix: str) -> dict[str, torch.Tensor]:
-    """Tensors by our names of parameters from the keys `<prefix>/<name>`."""
-    return {rename(k): torch.from_numpy(v) for k, v in golden.below(prefix).arrays.items()}
 
 
 def settings_a(golden: Golden, **changes: Any) -> dict[str, Any]:
