@@ -54,12 +54,13 @@ class StateCounts:
         self._weights = np.random.default_rng(0).integers(
             0, 2**64, (2, -(-frames[0].nbytes // _WORD)), dtype=np.uint64
         ) | np.uint64(1)
-        self._keys = np.zeros((num_envs, _SLOTS), np.uint64)
-        self._visits = np.zeros((num_envs, _SLOTS), np.int64)
+        self._keys = np.zeros(num_envs * _SLOTS, np.uint64)  # the tables (N, C), flat
+        self._visits = np.zeros(num_envs * _SLOTS, np.int64)
         self._unique = np.zeros(num_envs, np.int64)
         self._steps = np.zeros(num_envs, np.int64)
+        self._all = np.arange(num_envs)
         self._previous = self._hashes(frames)
-        self._visit(np.arange(num_envs), self._previous)
+        self._visit(self._all, self._previous)
 
     def step(
         self, frames: np.ndarray, dones: np.ndarray, last_frames: np.ndarray | None = None
@@ -77,12 +78,13 @@ class StateCounts:
         now = self._hashes(frames)
         last = self._previous if last_frames is None else self._hashes(last_frames)
         after = np.where(dones, last, now)
-        occupancy = self._visit(np.arange(len(now)), after)
+        occupancy = self._visit(self._all, after)
         counts = Counts(occupancy, self._unique.copy(), after == self._previous, self._steps.copy())
         self._steps += 1
         ended = np.flatnonzero(dones)
         if len(ended):
-            self._keys[ended], self._unique[ended], self._steps[ended] = _EMPTY, 0, 0
+            self._keys.reshape(len(now), -1)[ended] = _EMPTY
+            self._unique[ended], self._steps[ended] = 0, 0
             self._visit(ended, now[ended])
         self._previous = now
         return counts
@@ -116,36 +118,49 @@ class StateCounts:
 
     def _visit(self, envs: npt.NDArray[np.int64], hashes: Hashes) -> npt.NDArray[np.int64]:
         """Count a visit of a frame in each of some environments; return its visits (len(envs),)."""
-        if 2 * (self._unique.max() + 1) > self._keys.shape[1]:
-            self._grow()
-        slots = self._find(envs, hashes)
-        new = self._keys[envs, slots] == _EMPTY
+        # Flat indices and few calls: at 64 environments the calls themselves are the cost.
+        places = self._find(envs, hashes)
+        visits = self._visits[places]
+        new = self._keys[places] == _EMPTY
+        visits[new] = 0  # what stands there is of an earlier episode
+        visits += 1
+        self._visits[places] = visits
+        self._keys[places] = hashes
         self._unique[envs] += new
-        visits = np.where(new, 0, self._visits[envs, slots]) + 1
-        self._keys[envs, slots], self._visits[envs, slots] = hashes, visits
+        if 2 * int(self._unique.max()) > self._slots:
+            self._grow()
         return visits
 
+    @property
+    def _slots(self) -> int:
+        """C."""
+        return len(self._keys) // len(self._all)
+
     def _find(self, envs: npt.NDArray[np.int64], hashes: Hashes) -> npt.NDArray[np.int64]:
-        """Return each hash's slot in its environment's table, or the empty one for it."""
-        size = self._keys.shape[1]
-        slots = (hashes >> np.uint64(64 - size.bit_length() + 1)).astype(np.int64)
-        searching = np.arange(len(envs))
-        while len(searching):
-            found = self._keys[envs[searching], slots[searching]]
-            searching = searching[(found != _EMPTY) & (found != hashes[searching])]
-            slots[searching] = (slots[searching] + 1) % size
-        return slots
+        """Return each hash's place in its environment's table, or the empty one for it."""
+        size = self._slots
+        first = envs * size
+        slots = (hashes >> np.uint64(65 - size.bit_length())).astype(np.int64)
+        places = first + slots
+        found = self._keys[places]
+        taken = (found != _EMPTY) & (found != hashes)
+        while taken.any():
+            slots = np.where(taken, (slots + 1) % size, slots)
+            places = first + slots
+            found = self._keys[places]
+            taken = (found != _EMPTY) & (found != hashes)
+        return places
 
     def _grow(self) -> None:
         """Double the tables."""
-        keys, visits = self._keys, self._visits
-        self._keys = np.zeros((len(keys), 2 * keys.shape[1]), np.uint64)
-        self._visits = np.zeros(self._keys.shape, np.int64)
+        keys, visits = (a.reshape(len(self._all), -1) for a in (self._keys, self._visits))
+        self._keys = np.zeros(2 * keys.size, np.uint64)
+        self._visits = np.zeros(2 * keys.size, np.int64)
         for column in range(keys.shape[1]):
             envs = np.flatnonzero(keys[:, column])
-            slots = self._find(envs, keys[envs, column])
-            self._keys[envs, slots] = keys[envs, column]
-            self._visits[envs, slots] = visits[envs, column]
+            places = self._find(envs, keys[envs, column])
+            self._keys[places] = keys[envs, column]
+            self._visits[places] = visits[envs, column]
 
 
 class Penalties(NamedTuple):
