@@ -69,7 +69,7 @@ def test_an_augmentation_of_ones_own_is_named_by_its_dotted_path():
     [
         ("random_translat", 'unknown .*"random_translat". Did you mean "random_translate"'),
         ("blur", 'unknown augmentation "blur". Use one_of, .*, or the dotted path of a class'),
-        ("no_such_package.Blur", "cannot be imported: No module named 'no_such_package'"),
+        ("no_such_package.Blur", "there is no installed package no_such_package; install it"),
         (f"{__name__}.Blur", "cannot be imported: .* no attribute 'Blur'"),
         ("..package.Blur", 'unknown augmentation "..package.Blur"'),
         ("rllib_ppg.core.augment.Mixture", 'Mixture" lacks choose; define that in the class'),

@@ -302,11 +302,12 @@ def test_the_learners_settings_are_the_configurations():
         entropy_coeff=0.02, vf_loss_coeff=0.7, value_clip_param=0.4, grad_clip=0.6, lr=1e-3,
         minibatch_unit="step", n_aux_epochs=5, aux_mbsize=2, beta_clone=0.8, vf_true_weight=0.9,
         aux_lr=2e-3, policy_precision="bfloat16", aux_precision="float16",
+        aux_augmentation="random_translate",
     )  # fmt: skip
     policy, aux = made.policy_phase_settings(), made.aux_phase_settings()
     for phase, settings in (("policy", policy), ("aux", aux)):
         for name, value in vars(settings).items():
-            key = f"{phase}_precision" if name == "precision" else name
+            key = f"{phase}_{name}" if name in ("precision", "augmentation") else name
             assert value == getattr(made, key), name
 
 

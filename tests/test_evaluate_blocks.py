@@ -85,7 +85,7 @@ def test_a_level_is_the_one_that_the_episode_began_on():
     levels = [[info["level_seed"]] for info in env.infos()]
     act = RandomAgent().begin(env.action_space, 2)
     while min(map(len, levels)) < 2:
-        done = env.step(act(env.observe())).terminateds
+        done = env.step(act(env.observe(), np.zeros(3, np.int64))).terminateds
         for index in np.flatnonzero(done):
             levels[index].append(env.infos()[index]["level_seed"])
     env.close()

@@ -15,6 +15,7 @@ from rllib_ppg.algorithm.settings import (
     check_settings,
 )
 from rllib_ppg.core import precision
+from rllib_ppg.core.augment import Augmentation
 from rllib_ppg.errors import UserError
 
 # ---- numbers
@@ -132,6 +133,17 @@ def test_a_schedule_is_linear_between_its_points_and_constant_beyond():
 
 # ---- every key does something
 
+
+class Hidden(Augmentation):
+    """Shows nothing of an observation."""
+
+    def draw(self, shape, generator):
+        return {"nothing": np.zeros(shape[0])}
+
+    def apply(self, frames, draws):
+        return torch.zeros_like(frames)
+
+
 STEPS = 8
 BASE = {
     "seed": 3, "num_envs": 4, "rollout_fragment_length": STEPS, "n_pi": 2, "nminibatch": 2,
@@ -173,6 +185,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "minibatch_unit": {"minibatch_unit": "step"},
     "policy_precision": {"policy_precision": "bfloat16"},
     "aux_precision": {"aux_precision": "float16"},
+    "aux_augmentation": {"aux_augmentation": f"{__name__}.Hidden"},
 }
 # These change no number of the training, or need more than one process; what each does change has
 # a test of its own: below, in test_hardware.py, test_store_place.py and test_sampling.py.

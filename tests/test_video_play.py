@@ -53,7 +53,7 @@ class Clock:
 class Still:
     """Takes action 0 whatever it sees."""
 
-    def decide(self, obs, generators):
+    def decide(self, obs, generators, before):
         return [Decision(np.zeros(1, np.int64), None, None) for _ in generators]
 
     def env_action(self, action, env):

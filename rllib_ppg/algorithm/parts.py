@@ -15,14 +15,12 @@ from rllib_ppg.core.budget import BudgetSettings, RunBudget
 from rllib_ppg.core.clipping import AdaptiveClip
 from rllib_ppg.core.phase_plan import PhasePlan
 from rllib_ppg.core.reward_norm import RewardPipeline, make_reward_transform
-from rllib_ppg.core.scores import TABLES
 from rllib_ppg.core.transform_choice import ChoiceSettings
+from rllib_ppg.envs.procgen_options import parse_options
 from rllib_ppg.errors import UserError, shown
 
 if TYPE_CHECKING:
     from rllib_ppg.algorithm.config import PPGConfig
-
-_TABLE = "easy_challenge"  # the numbers that the challenge gave to its participants
 
 
 def return_max(config: PPGConfig) -> float:
@@ -33,15 +31,16 @@ def return_max(config: PPGConfig) -> float:
     """
     if config.return_max != "auto":
         return float(config.return_max)
-    game = str(config.env_config.get("env_name")) if config.env == "procgen" else ""
-    ranges = TABLES[_TABLE].ranges
-    if game not in ranges:
+    found = None
+    if config.env == "procgen":
+        _, _, found = parse_options(config.env_config).return_constants()
+    if found is None:
         users = " and ".join(_users_of_return_max(config))
         raise UserError(
             f"return_max='auto': {users} needs the largest return, and only Procgen's games have "
             "one; set return_max to a number."
         )
-    return float(ranges[game].high)
+    return float(found)
 
 
 def _users_of_return_max(config: PPGConfig) -> list[str]:

@@ -11,7 +11,12 @@ import numpy as np
 from rllib_ppg._ray_compat import EnvContext
 from rllib_ppg.algorithm.environment import check_environment
 from rllib_ppg.envs.arrays import ArrayEnv, GymnasiumArrayEnv, frame_stack_of
-from rllib_ppg.envs.procgen import ProcgenVectorEnv, derive_rand_seed, parse_options
+from rllib_ppg.envs.procgen import (
+    ProcgenOptions,
+    derive_rand_seed,
+    make_procgen_array,
+    parse_options,
+)
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
@@ -110,12 +115,23 @@ def spaces(name: Any, env_config: Mapping[str, Any]) -> Spaces:
         UserError: If it cannot be made (with the environment's own error), or PPG cannot use it.
     """
     if name == "procgen":
-        frame_stack = parse_options(env_config).frame_stack
-        images = gym.spaces.Box(0, 255, (64, 64, 3 * frame_stack), np.uint8)
-        return Spaces(images, gym.spaces.Discrete(15), frame_stack)
+        options = parse_options(env_config)
+        if options.wrappers:
+            return _wrapped_spaces(options)
+        images = gym.spaces.Box(0, 255, (64, 64, 3 * options.frame_stack), np.uint8)
+        return Spaces(images, gym.spaces.Discrete(15), options.separable_frames)
     context = EnvContext(deepcopy(dict(env_config)), worker_index=0)
     context.num_envs = 1
     env = _make(find_creator(name), name, context)
+    try:
+        check_environment(env)
+        return Spaces(env.observation_space, env.action_space, frame_stack_of(env))
+    finally:
+        env.close()
+
+
+def _wrapped_spaces(options: ProcgenOptions) -> Spaces:
+    env = make_procgen_array(options, 1)
     try:
         check_environment(env)
         return Spaces(env.observation_space, env.action_space, frame_stack_of(env))
@@ -146,7 +162,7 @@ def make_array_env(name: Any, env_config: Mapping[str, Any], num_envs: int, seed
         UserError: If it cannot be made.
     """
     if name == "procgen":
-        return ProcgenVectorEnv(env_config, num_envs, rand_seed=derive_rand_seed(seed))
+        return make_procgen_array(env_config, num_envs, rand_seed=derive_rand_seed(seed))
     creator = find_creator(name)
     envs = []
     for index in range(num_envs):

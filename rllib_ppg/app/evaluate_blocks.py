@@ -208,6 +208,6 @@ class BlockPlayer:
 
 def _level_seeds(env: ArrayEnv) -> np.ndarray | None:
     """The levels that Procgen's games are on, int64 (N,); None for other environments."""
-    if not isinstance(env, ProcgenVectorEnv):
+    if not isinstance(getattr(env, "unwrapped", env), ProcgenVectorEnv):
         return None
     return np.array([info["level_seed"] for info in env.infos()], np.int64)

@@ -12,7 +12,12 @@ from rllib_ppg.algorithm.policy_export import env_name
 from rllib_ppg.app.environments import make_array_env
 from rllib_ppg.app.video_play import Cell
 from rllib_ppg.envs.arrays import ArrayEnv
-from rllib_ppg.envs.procgen import ProcgenVectorEnv, derive_rand_seed, game_names, parse_options
+from rllib_ppg.envs.procgen import (
+    derive_rand_seed,
+    game_names,
+    make_procgen_array,
+    parse_options,
+)
 from rllib_ppg.envs.procgen_options import MAX_INT32
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
@@ -95,7 +100,7 @@ def make_env(
         UserError: It cannot be made, or makes none.
     """
     if env == "procgen":
-        return ProcgenVectorEnv(env_config, 1, rand_seed=seed, render=render)
+        return make_procgen_array(env_config, 1, rand_seed=seed, render=render)
     options = {**env_config, "render_mode": "rgb_array"} if render else env_config
     try:
         made = make_array_env(env, options, 1, seed)

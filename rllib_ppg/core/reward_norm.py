@@ -10,13 +10,13 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from rllib_ppg.core.returns import RewardNormalizer, RunningMoments, check_rewards
+from rllib_ppg.dotted_names import find_class, is_dotted
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
@@ -361,24 +361,13 @@ def make_reward_transform(
 
 
 def _import(name: str) -> type[RewardTransform]:
-    if "." not in name or not all(part.isidentifier() for part in name.split(".")):
+    if not is_dotted(name):
         raise UserError(
             f'unknown reward_transform "{name}".{did_you_mean(name, REWARD_TRANSFORMS)} Use '
             f"{', '.join(REWARD_TRANSFORMS)}, or the dotted path of a class of your own."
         )
-    module, _, attribute = name.rpartition(".")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f'reward_transform "{name}" cannot be imported: {error}; install its package.'
-        ) from error
-    if not (inspect.isclass(found) and issubclass(found, RewardTransform)):
-        raise UserError(f'"{name}" is no subclass of rllib_ppg.core.reward_norm.RewardTransform.')
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(found.__abstractmethods__))
-        raise UserError(f'reward_transform "{name}" lacks {missing}; define that in the class.')
-    return found
+    kind: type[RewardTransform] = find_class(name, RewardTransform, "reward_transform")
+    return kind
 
 
 def _check_count(what: str, found: int, own: int) -> None:

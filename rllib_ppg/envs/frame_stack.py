@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -43,6 +45,11 @@ class FrameStack:
         self.num_frames = num_frames
         self._stacked: np.ndarray | None = None
 
+    @property
+    def stacked(self) -> np.ndarray | None:
+        """What the last `push` returned; None with one frame, or before the first."""
+        return self._stacked
+
     def push(self, frames: np.ndarray, firsts: np.ndarray) -> np.ndarray:
         """Add the newest frame of every game.
 
@@ -58,35 +65,75 @@ class FrameStack:
         if self._stacked is None:
             self._stacked = self._filled(frames)
             return self._stacked
-        stacked = self._shifted(frames)
+        stacked = _shifted(self._stacked, frames)
         if firsts.any():
             stacked[firsts] = self._filled(frames[firsts])
         self._stacked = stacked
         return stacked
 
-    def get_state(self) -> np.ndarray | None:
+    def get_state(self) -> Any | None:
         """Return a copy of the stack, or None where there is nothing to keep."""
         return None if self._stacked is None else self._stacked.copy()
 
-    def set_state(self, state: np.ndarray | None) -> None:
+    def set_state(self, state: Any | None) -> None:
         """Go on from what `get_state` returned."""
         self._stacked = None if state is None else state.copy()
-
-    def _shifted(self, frames: np.ndarray) -> np.ndarray:
-        """Return the stack with its oldest frame dropped and the newest added.
-
-        Moving the flat memory by one frame's channels moves every pixel; the newest frame then
-        overwrites what slid in from the next pixel. Both are long copies: five times as fast as
-        joining slices of few channels.
-        """
-        assert self._stacked is not None, "the first frame fills the stack"
-        channels = frames.shape[-1]
-        stacked = np.empty_like(self._stacked)
-        stacked.reshape(-1)[:-channels] = self._stacked.reshape(-1)[channels:]
-        for channel in range(channels):
-            stacked[..., channel - channels] = frames[..., channel]
-        return stacked
 
     def _filled(self, frames: np.ndarray) -> np.ndarray:
         """Return stacks that hold k copies of one frame each."""
         return np.tile(frames, self.num_frames)
+
+
+class StaleFrameStack(FrameStack):
+    """A `FrameStack` with the fault of the challenge's generalisation winner.
+
+    Its wrapper filled the stack at the start of an episode, but went on to remember the frames from
+    before it. So the second observation of an episode holds the last frame of the one before (of
+    the very first episode: zeros). Such observations cannot be put together from single frames.
+
+    Source: Dipamc77/procgen-competition@f473f51.
+    """
+
+    def __init__(self, num_frames: int) -> None:
+        super().__init__(num_frames)
+        self._remembered: np.ndarray | None = None
+
+    def push(self, frames: np.ndarray, firsts: np.ndarray) -> np.ndarray:
+        """Add the newest frame of every game, as `FrameStack.push`."""
+        if self._remembered is None:
+            self._remembered = np.zeros_like(self._filled(frames))
+        going, stacked = ~firsts, self._filled(frames)
+        shifted = _shifted(self._remembered, frames)
+        stacked[going] = shifted[going]
+        self._remembered[going] = shifted[going]
+        self._stacked = stacked
+        return stacked
+
+    def get_state(self) -> Any | None:
+        """Return copies of the stack and of what is remembered."""
+        if self._stacked is None or self._remembered is None:
+            return None
+        return {"stacked": self._stacked.copy(), "remembered": self._remembered.copy()}
+
+    def set_state(self, state: Any | None) -> None:
+        """Go on from what `get_state` returned."""
+        state = state or {}
+        self._stacked, self._remembered = (
+            None if state.get(name) is None else state[name].copy()
+            for name in ("stacked", "remembered")
+        )
+
+
+def _shifted(stacked: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Return stacks with their oldest frame dropped and the newest added.
+
+    Moving the flat memory by one frame's channels moves every pixel; the newest frame then
+    overwrites what slid in from the next pixel. Both are long copies: five times as fast as joining
+    slices of few channels.
+    """
+    channels = frames.shape[-1]
+    shifted = np.empty_like(stacked)
+    shifted.reshape(-1)[:-channels] = stacked.reshape(-1)[channels:]
+    for channel in range(channels):
+        shifted[..., channel - channels] = frames[..., channel]
+    return shifted

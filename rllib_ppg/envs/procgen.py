@@ -9,6 +9,8 @@ import gymnasium
 import numpy as np
 
 from rllib_ppg._ray_compat import EnvContext
+from rllib_ppg.envs.array_wrapper import wrap
+from rllib_ppg.envs.arrays import ArrayEnv
 from rllib_ppg.envs.procgen_library import game_names
 from rllib_ppg.envs.procgen_options import ProcgenOptions, parse_options
 from rllib_ppg.envs.procgen_vector import ProcgenVectorEnv, derive_rand_seed
@@ -21,6 +23,7 @@ __all__ = [
     "derive_rand_seed",
     "game_names",
     "make_procgen",
+    "make_procgen_array",
     "parse_options",
 ]
 
@@ -96,7 +99,22 @@ class ProcgenEnv(gymnasium.Env[np.ndarray, np.int64]):
         return ProcgenVectorEnv(options, 1, rand_seed=rand_seed, render=render)
 
 
-def make_procgen(ctx: EnvContext) -> ProcgenVectorEnv | ProcgenEnv:
+def make_procgen_array(
+    options: ProcgenOptions | Mapping[str, Any],
+    num_envs: int,
+    *,
+    rand_seed: int | None = None,
+    render: bool = False,
+) -> ArrayEnv:
+    """Make N games as arrays, with the wrappers that the options name.
+
+    Args, Raises: As `ProcgenVectorEnv`.
+    """
+    games = ProcgenVectorEnv(options, num_envs, rand_seed=rand_seed, render=render)
+    return wrap(games, games.options.wrappers)
+
+
+def make_procgen(ctx: EnvContext) -> ArrayEnv | ProcgenEnv:
     """Make the registered environment `procgen` for a worker.
 
     The seed of each worker (and of each environment, where RLlib makes them one by one) differs;
@@ -120,5 +138,10 @@ def make_procgen(ctx: EnvContext) -> ProcgenVectorEnv | ProcgenEnv:
     render = bool(getattr(ctx, "render", False))
     num_envs = getattr(ctx, "num_envs", None)
     if num_envs is not None:
-        return ProcgenVectorEnv(options, num_envs, rand_seed=rand_seed, render=render)
+        return make_procgen_array(options, num_envs, rand_seed=rand_seed, render=render)
+    if options.wrappers:
+        raise UserError(
+            "env_config.wrappers: they wrap environments as arrays, which only PPG steps; leave "
+            "them out with another algorithm."
+        )
     return ProcgenEnv(options, rand_seed=rand_seed, render_mode="rgb_array" if render else None)

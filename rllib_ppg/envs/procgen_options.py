@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from rllib_ppg.core.scores import PRIVATE_GAMES
+from rllib_ppg.core.scores import EASY_FLOORS, PRIVATE_GAMES, get_table
+from rllib_ppg.envs.array_wrapper import find_wrapper
 from rllib_ppg.envs.procgen_library import game_names, games_of_mode, mode_names
+from rllib_ppg.envs.state_counts import Penalties
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
@@ -39,6 +41,28 @@ def _as_integer(value: Any) -> int | None:
     except ValueError:
         return None
     return int(number) if number.is_integer() else None
+
+
+def _number(value: Any) -> float:
+    """Take finite numbers, also written as strings, and no booleans."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | np.number):
+        raise ValueError("give a number")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError("give a number") from None
+    if not np.isfinite(number):
+        raise ValueError("give a finite number")
+    return number
+
+
+def _wrappers(value: Any) -> tuple[Any, ...]:
+    """Take a list of wrappers that can be found."""
+    if not isinstance(value, list | tuple):
+        raise ValueError("give a list of dotted names, or of mappings with the name as type")
+    for setting in value:
+        find_wrapper(setting)
+    return tuple(value)
 
 
 def _true_or_false(value: Any) -> bool:
@@ -71,12 +95,22 @@ Flag = Annotated[bool, BeforeValidator(_true_or_false)]
 Level = Annotated[int, BeforeValidator(_whole_number(0, MAX_INT32))]
 Threads = Annotated[int, BeforeValidator(_whole_number(0, 256))]
 Frames = Annotated[int, BeforeValidator(_whole_number(1, 64))]
+Number = Annotated[float, BeforeValidator(_number)]
+Wrappers = Annotated[tuple[Any, ...], BeforeValidator(_wrappers)]
 Game = Annotated[str, BeforeValidator(_name_from("game in the installed procgen", game_names))]
 Mode = Annotated[str, BeforeValidator(_name_from("distribution mode", mode_names))]
 
 
+LIBRARY_OPTIONS = (
+    "env_name", "num_levels", "start_level", "paint_vel_info", "use_generated_assets",
+    "center_agent", "use_sequential_levels", "distribution_mode", "use_backgrounds",
+    "restrict_themes", "use_monochrome_assets", "num_threads",
+)  # fmt: skip
+"""The options that are Procgen's own, beside `rand_seed`."""
+
+
 class ProcgenOptions(BaseModel):
-    """The options of the `procgen` environment: Procgen's own, and `frame_stack`.
+    """The options of the `procgen` environment: Procgen's own, and those of ours around it.
 
     Attributes:
         env_name: The game, one of `game_names()`.
@@ -94,6 +128,23 @@ class ProcgenOptions(BaseModel):
         num_threads: Threads that step the games of one worker. 0 steps them in the worker's own
             thread: a worker has one CPU, and more threads than CPUs take time from the others.
         frame_stack: Number of last frames that make an observation.
+        stale_frame_stack: Repeat the fault of a winner's wrapper: an episode's second observation
+            holds the last frame of the episode before (`frame_stack.StaleFrameStack`). The frame
+            store then keeps whole stacks, so it is `frame_stack` times as large.
+        noop_reward: Added to the learner's reward of a step that changes no pixel, but not where it
+            ends the episode; -0.1 in the sample-efficiency winner. Returns of episodes stay raw.
+        noop_min_timestep: Only for steps of an episode after this one, counted from 0.
+        revisit_reward: Added for each earlier visit of the same frame in the episode; -0.01 there,
+            and switched off.
+        count_states: Put the columns `num_unique_states` (different frames of the episode so far)
+            and `episode_step` into the sample batch.
+        wrappers: Wrappers of your own, innermost first: dotted names of subclasses of
+            `rllib_ppg.envs.array_wrapper.ArrayWrapper` in an installed package, or mappings with
+            the name as `type` and options.
+        return_min: The challenge's lowest return of the game; not used by any part of the
+            environment. None: the starter kit's for this game, where it has one.
+        return_blind: The same for an agent that sees nothing.
+        return_max: The same for the best return.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -112,6 +163,15 @@ class ProcgenOptions(BaseModel):
     rand_seed: Level | None = None
     num_threads: Threads = 0
     frame_stack: Frames = 1
+    stale_frame_stack: Flag = False
+    noop_reward: Number = 0.0
+    noop_min_timestep: Level = 10
+    revisit_reward: Number = 0.0
+    count_states: Flag = False
+    wrappers: Wrappers = ()
+    return_min: Number | None = None
+    return_blind: Number | None = None
+    return_max: Number | None = None
 
     @model_validator(mode="after")
     def _check_mode(self) -> ProcgenOptions:
@@ -142,9 +202,40 @@ class ProcgenOptions(BaseModel):
             raise ValueError(f"start_level + num_levels must be at most {MAX_INT32}; lower one")
         return self
 
+    @model_validator(mode="after")
+    def _check_stack(self) -> ProcgenOptions:
+        """Refuse a fault that could not show."""
+        if self.stale_frame_stack and self.frame_stack < 2:
+            raise ValueError(
+                "stale_frame_stack=True has no effect with frame_stack=1; set frame_stack to 2 or "
+                "more, or leave it out"
+            )
+        return self
+
+    @property
+    def separable_frames(self) -> int:
+        """Frames of one observation that a store may keep one by one; 1 where it must not."""
+        return 1 if self.stale_frame_stack else self.frame_stack
+
+    @property
+    def penalties(self) -> Penalties | None:
+        """The reward shaping, where there is one."""
+        if not self.noop_reward and not self.revisit_reward:
+            return None
+        return Penalties(self.noop_reward, self.noop_min_timestep, self.revisit_reward)
+
+    def return_constants(self) -> tuple[float | None, float | None, float | None]:
+        """Return the challenge's lowest, blind and best return of the game, None where unknown."""
+        table = get_table("easy_challenge").ranges.get(self.env_name)
+        known = (EASY_FLOORS.get(self.env_name), *(table or (None, None)))
+        given = (self.return_min, self.return_blind, self.return_max)
+        return tuple(  # type: ignore[return-value]
+            there if own is None else own for own, there in zip(given, known, strict=True)
+        )
+
     def gym3_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments for procgen's `ProcgenGym3Env`, without `rand_seed`."""
-        arguments = self.model_dump(exclude={"rand_seed", "frame_stack"})
+        arguments = self.model_dump(include=set(LIBRARY_OPTIONS))
         if self.distribution_mode == "exploration":
             # The library asserts that these are absent, whatever their values.
             del arguments["num_levels"], arguments["start_level"]

@@ -10,14 +10,18 @@ import numpy as np
 
 from rllib_ppg._ray_compat import VectorEnv
 from rllib_ppg.envs.arrays import Transition
-from rllib_ppg.envs.frame_stack import FrameStack
+from rllib_ppg.envs.frame_stack import FrameStack, StaleFrameStack
 from rllib_ppg.envs.procgen_library import import_procgen
 from rllib_ppg.envs.procgen_options import ProcgenOptions, parse_options
+from rllib_ppg.envs.state_counts import StateCounts
 from rllib_ppg.errors import UserError
 
 # Procgen's action that ends the episode of a game, whatever happens in it (procgen/src/game.cpp).
 FORCE_RESET = -1
 MAX_NUM_ENVS = 65536
+
+STATE_COLUMNS = ("num_unique_states", "episode_step")
+"""What the option `count_states` puts into the sample batch."""
 
 
 def derive_rand_seed(*entropy: int) -> int:
@@ -37,7 +41,8 @@ class ProcgenVectorEnv(VectorEnv):
     It is RLlib's `VectorEnv` (for RLlib's own sampler: lists, one reset at a time) and an
     `ArrayEnv` (for ours: whole arrays). Every game draws its levels from its own generator; the
     same seed and the same actions give the same run. An episode always ends as terminated:
-    Procgen does not tell its time-outs from other ends. Rewards are the game's own.
+    Procgen does not tell its time-outs from other ends. Rewards are the game's own; what the
+    options shape stands beside them in a `Transition`, and is added for RLlib's own sampler.
 
     Args:
         options: The options, or an `env_config` to be checked.
@@ -73,8 +78,13 @@ class ProcgenVectorEnv(VectorEnv):
 
     @property
     def frame_stack(self) -> int:
-        """Frames of one observation, k."""
-        return self.options.frame_stack
+        """Frames of one observation that may be kept one by one, k."""
+        return self.options.separable_frames
+
+    @property
+    def sample_columns(self) -> dict[str, np.dtype[Any]]:
+        """The columns that every transition gives."""
+        return dict.fromkeys(STATE_COLUMNS, np.dtype(np.int64)) if self.options.count_states else {}
 
     def reset(self) -> np.ndarray:
         """Begin an episode in every game.
@@ -89,6 +99,7 @@ class ProcgenVectorEnv(VectorEnv):
         while not self._firsts.all():
             self._games.act(np.full(self.num_envs, FORCE_RESET))
             self._read()
+        self._counts = self._new_counts()
         return self._obs
 
     def observe(self) -> np.ndarray:
@@ -103,9 +114,24 @@ class ProcgenVectorEnv(VectorEnv):
         """
         self._games.act(actions)
         rewards = self._read()
-        return Transition(
-            self._obs, rewards, self._firsts.copy(), np.zeros(self.num_envs, np.bool_), {}
-        )
+        dones = self._firsts.copy()
+        shaping, columns = self._count(dones)
+        truncateds = np.zeros(self.num_envs, np.bool_)
+        return Transition(self._obs, rewards, dones, truncateds, {}, shaping, columns)
+
+    def _count(self, dones: np.ndarray) -> tuple[np.ndarray | None, dict[str, np.ndarray] | None]:
+        """Count the frames of a step: the shaping and the columns that it gives."""
+        if self._counts is None:
+            return None, None
+        counts = self._counts.step(self._newest, dones)
+        penalties = self.options.penalties
+        columns = {name: getattr(counts, name) for name in self.sample_columns}
+        return penalties(counts, dones) if penalties else None, columns or None
+
+    def _new_counts(self) -> StateCounts | None:
+        """Begin to count, where an option asks for it."""
+        wanted = self.options.penalties or self.options.count_states
+        return StateCounts(self._newest) if wanted else None
 
     def infos(self) -> list[dict[str, Any]]:
         """Return Procgen's numbers for each game: level_seed, prev_level_seed, and so on."""
@@ -130,6 +156,7 @@ class ProcgenVectorEnv(VectorEnv):
             "options": self._state_options(),
             "games": self._games.get_state(),
             "frames": self._frames.get_state(),
+            "counts": self._counts.get_state() if self._counts else None,
         }
 
     def set_state(self, state: dict[str, Any] | None) -> None:
@@ -149,7 +176,12 @@ class ProcgenVectorEnv(VectorEnv):
         self._games.set_state(state["games"])
         self._frames.set_state(state["frames"])
         _, frames, self._firsts = self._games.observe()
-        self._obs = frames["rgb"] if state["frames"] is None else state["frames"].copy()
+        self._newest = frames["rgb"]
+        stacked = self._frames.stacked
+        self._obs = self._newest if stacked is None else stacked
+        self._counts = self._new_counts()
+        if self._counts is not None and state["counts"] is not None:
+            self._counts.set_state(state["counts"])
 
     def close(self) -> None:
         """Free the games; the object cannot be used afterwards."""
@@ -197,12 +229,15 @@ class ProcgenVectorEnv(VectorEnv):
         """
         previous = self._obs
         transition = self.step(np.asarray(actions))
+        rewards = transition.rewards
+        if transition.shaping is not None:
+            rewards = rewards + transition.shaping
         obs = list(transition.obs)
         for index in np.flatnonzero(transition.terminateds):
             obs[index] = previous[index]
         return (
             obs,
-            transition.rewards.tolist(),
+            rewards.tolist(),
             transition.terminateds.tolist(),
             transition.truncateds.tolist(),
             self.infos(),
@@ -220,14 +255,17 @@ class ProcgenVectorEnv(VectorEnv):
             render_mode=self._render_mode,
             **self.options.gym3_arguments(),
         )
-        self._frames = FrameStack(self.options.frame_stack)
+        stack = StaleFrameStack if self.options.stale_frame_stack else FrameStack
+        self._frames = stack(self.options.frame_stack)
         self._read()
+        self._counts = self._new_counts()
 
     def _read(self) -> np.ndarray:
         """Take over what the library shows now and return the rewards of the last step (N,)."""
         # gym3 returns new arrays here, so those of the last step stay valid.
         rewards, frames, self._firsts = self._games.observe()
-        self._obs = self._frames.push(frames["rgb"], self._firsts)
+        self._newest = frames["rgb"]
+        self._obs = self._frames.push(self._newest, self._firsts)
         return np.asarray(rewards)
 
     def _state_options(self) -> dict[str, Any]:

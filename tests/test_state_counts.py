@@ -1,0 +1,133 @@
+"""Counts of frames and the penalties on them, against a plain count and by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rllib_ppg.envs.state_counts import Counts, Penalties, StateCounts
+
+
+def frames_of(numbers: list[int], shape: tuple[int, ...] = (2, 3, 3)) -> np.ndarray:
+    """A frame for each number, equal where the numbers are."""
+    frames = np.zeros((len(numbers), *shape), np.uint8)
+    frames.reshape(len(numbers), -1)[:, -1] = numbers
+    return frames
+
+
+class PlainCounts:
+    """The same for one environment, with a dictionary."""
+
+    def __init__(self, first: bytes) -> None:
+        self.begin(first)
+
+    def begin(self, first: bytes) -> None:
+        self.visits, self.previous, self.t = {first: 1}, first, 0
+
+    def step(self, now: bytes, done: bool) -> tuple[int, int, bool, int]:
+        after = self.previous if done else now
+        self.visits[after] = self.visits.get(after, 0) + 1
+        row = (self.visits[after], len(self.visits), after == self.previous, self.t)
+        self.previous, self.t = after, self.t + 1
+        if done:
+            self.begin(now)
+        return row
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (2, 3, 3), (1, 1, 1), (5,)])
+def test_counts_equal_a_plain_count_over_many_episodes(shape):
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(0, 6, (60, 5))
+    dones = rng.random((60, 5)) < 0.1
+    frames = [frames_of(row.tolist(), shape) for row in numbers]
+    counts = StateCounts(frames[0])
+    plain = [PlainCounts(frame.tobytes()) for frame in frames[0]]
+    for t in range(1, 60):
+        made = counts.step(frames[t], dones[t])
+        for n, own in enumerate(plain):
+            expected = own.step(frames[t][n].tobytes(), bool(dones[t, n]))
+            assert tuple(values[n] for values in made) == expected
+
+
+def test_long_episodes_are_counted_to_their_end_and_forgotten_afterwards():
+    counts = StateCounts(frames_of([0], (64,)))
+    for i in range(1, 3000):
+        frame = np.frombuffer(np.int64(i).tobytes() * 8, np.uint8)[None]
+        made = counts.step(frame, np.array([False]))
+        assert made.num_unique_states[0] == i + 1 and made.occupancy_count[0] == 1
+    table = counts.get_state()["keys"]
+    assert np.count_nonzero(table) == 3000 and table.size <= 4 * 3000
+    counts.step(frames_of([0], (64,)), np.array([True]))
+    assert np.count_nonzero(counts.get_state()["keys"]) == 1
+
+
+@given(st.lists(st.integers(0, 8 * 64 - 1), min_size=1, max_size=6, unique=True))
+def test_frames_that_differ_in_any_bits_are_different_states(bits: list[int]):
+    frame = np.random.default_rng(1).integers(0, 256, (1, 64)).astype(np.uint8)
+    other = frame.copy()
+    for bit in bits:
+        other[0, bit // 8] ^= 1 << (bit % 8)
+    made = StateCounts(frame).step(other, np.array([False]))
+    assert made.num_unique_states[0] == 2 and not made.matches_previous_obs[0]
+
+
+def test_all_pairs_of_high_bits_are_different_states():
+    # Two words that differ in their highest bits only: the worst case of a sum of products.
+    base = np.zeros((1, 8 * 16), np.uint8)
+    frames = np.repeat(base, 121, axis=0)
+    pairs = [(a, b) for a in range(16) for b in range(a)]
+    for row, (a, b) in enumerate(pairs, start=1):
+        frames[row, [8 * a + 7, 8 * b + 7]] = 128
+    counts = StateCounts(base)
+    for row in range(1, 121):
+        made = counts.step(frames[row : row + 1], np.array([False]))
+        assert made.num_unique_states[0] == row + 1
+
+
+def test_a_restored_count_goes_on_as_the_original():
+    rng = np.random.default_rng(2)
+    frames = [frames_of(rng.integers(0, 4, 3).tolist()) for _ in range(40)]
+    dones = rng.random((40, 3)) < 0.1
+    original = StateCounts(frames[0])
+    for t in range(1, 20):
+        original.step(frames[t], dones[t])
+    restored = StateCounts(frames[0])
+    restored.set_state(original.get_state())
+    for t in range(20, 40):
+        pair = zip(original.step(frames[t], dones[t]), restored.step(frames[t], dones[t]),
+                   strict=True)  # fmt: skip
+        assert all(np.array_equal(a, b) for a, b in pair)
+
+
+def counts_of(rows: list[tuple[int, bool, int]]) -> Counts:
+    occupancy, matches, step = (np.array(column) for column in zip(*rows, strict=True))
+    return Counts(occupancy, np.ones_like(occupancy), matches, step)
+
+
+def test_the_noop_penalty_waits_for_its_step_and_spares_the_last():
+    #             visits, same frame, t
+    counts = counts_of([(2, True, 10), (2, True, 11), (1, False, 11), (2, True, 50)])
+    dones = np.array([False, False, False, True])
+    shaping = Penalties(noop_reward=-0.1, noop_min_timestep=10)(counts, dones)
+    assert shaping.dtype == np.float32
+    np.testing.assert_allclose(shaping, [0, -0.1, 0, 0], rtol=1e-7)
+
+
+def test_the_revisit_penalty_counts_earlier_visits_from_the_first_step_on():
+    counts = counts_of([(1, False, 0), (2, False, 0), (5, True, 3), (5, False, 9)])
+    dones = np.array([False, False, False, True])
+    shaping = Penalties(revisit_reward=-0.01)(counts, dones)
+    np.testing.assert_allclose(shaping, [0, -0.01, -0.04, 0], atol=1e-9)
+
+
+def test_both_penalties_on_a_scripted_episode():
+    # Frames of one episode: 0 (reset), 0, 0, 1, 0, then the end; the next one begins with 7.
+    shown, dones = [0, 0, 1, 0, 7, 7], [False, False, False, False, True, False]
+    penalties = Penalties(noop_reward=-1.0, noop_min_timestep=0, revisit_reward=-0.1)
+    counts, made = StateCounts(frames_of([0])), []
+    for number, done in zip(shown, dones, strict=True):
+        flags = np.array([done])
+        made.append(float(penalties(counts.step(frames_of([number]), flags), flags)[0]))
+    # t = 0: second visit, too early for the other; t = 1: third visit and no change; t = 2: new;
+    # t = 3: fourth visit; t = 4: the end costs nothing; then t = 0 again: second visit of 7.
+    np.testing.assert_allclose(made, [-0.1, -1.2, 0, -0.3, 0, -0.1], atol=1e-6)
