@@ -49,6 +49,7 @@ def test_targets_losses_gradients_and_weights_of_every_step(case):
     config = winner_files.make_config(
         envs,
         steps,
+        whole=segments * envs % hp.count("aux_mbsize") == 0 or bool(hp["flattened_buffer"]),
         n_pi=segments,
         nminibatch=1,
         optimizers="one" if hp["single_optimizer"] else "heads",

@@ -8,10 +8,11 @@ import golden_files
 import numpy as np
 import torch
 import winner_files
-import winner_networks
+import winner_models
 from golden_files import Golden
 
 from rllib_ppg import PPGConfig
+from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.learner import AuxPhase, PhasicLearner, PolicyBatch
 from rllib_ppg.core.losses import policy_loss, value_loss
 
@@ -79,11 +80,10 @@ def aux_options(hp: Golden, num_steps: int) -> dict[str, Any]:
 def make_learner(
     config: PPGConfig, golden: Golden, prefix: str, permutations: Iterator[np.ndarray]
 ) -> PhasicLearner:
-    settings = winner_networks.settings_a(golden.below("cfg"))
-    network, spec = winner_networks.loaded(golden, prefix, settings)
+    settings = winner_models.settings_a(golden)
     return PhasicLearner(
-        network,
-        spec,
+        winner_models.loaded_network(golden, prefix, settings),
+        ActionSpec("categorical", (golden.count("cfg/nact"),)),
         config.policy_phase_settings(),
         config.aux_phase_settings(),
         generator=np.random.default_rng(0),
@@ -95,7 +95,7 @@ def minibatch_losses(learner: PhasicLearner, batch: PolicyBatch, rows: np.ndarra
     """Policy loss, value loss and entropy of some rows, with the weights of this moment."""
 
     def flat(array: np.ndarray) -> torch.Tensor:
-        return winner_networks.as_tensor(array.reshape(-1, *array.shape[2:])[rows])
+        return torch.from_numpy(np.ascontiguousarray(array.reshape(-1, *array.shape[2:])[rows]))
 
     settings = learner.policy_settings
     with torch.no_grad():
@@ -237,3 +237,32 @@ def assert_optimizers(learner: PhasicLearner, golden: Golden) -> None:
         group = adam.param_groups[0]
         found = [*group["betas"], group["eps"], group["weight_decay"]]
         assert found == own["betas_eps_wd"].tolist()
+
+
+def entropy_options(hp: Golden, total: int) -> dict[str, Any]:
+    coefficient = hp.number("entropy_coeff")
+    options: dict[str, Any] = {"entropy_coeff": coefficient}
+    if hp["entropy_schedule"]:
+        line = [[0, coefficient], [total, hp.number("final_entropy_coeff")]]
+        options["entropy_coeff_schedule"] = line
+    return options
+
+
+def rate_options(hp: Golden, total: int) -> dict[str, Any]:
+    """Their learning rates, with their decay, as our options."""
+    lr, same = hp.number("lr"), bool(hp["same_lr_everywhere"])
+    kind = str(hp["lr_schedule"])
+    options: dict[str, Any] = {
+        "optimizers": "heads",
+        "lr": lr,
+        "aux_lr": lr if same else hp.number("aux_lr"),
+    }
+    if not same:
+        options["value_lr"] = hp.number("value_lr")
+    if kind == "linear":
+        line = [[0, lr], [total, hp.number("final_lr")]]
+        options |= {"lr_schedule": line, **({"aux_lr_schedule": line} if same else {})}
+    if kind == "exponential":
+        assert same
+        options["lr_decay"] = 0.997
+    return options
