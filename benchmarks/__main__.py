@@ -20,7 +20,8 @@ from rllib_ppg.app.cluster import RaySettings, prepare_environment
 from rllib_ppg.errors import UserError
 
 SECTIONS = (
-    "returns", "phases", "memory", "rollouts", "cycles", "growth", "checkpoints", "evaluation",
+    "returns", "phases", "recipes", "memory", "rollouts", "cycles", "growth", "checkpoints",
+    "evaluation",
 )  # fmt: skip
 WITH_RAY = {"rollouts", "cycles", "growth"}  # the memory section's processes start their own
 EXTRA = ("kernels",)

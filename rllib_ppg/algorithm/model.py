@@ -1,7 +1,7 @@
 """Algorithm: thin TorchModelV2 adapters over `PhasicNetwork`.
 
-`ppg_impala` takes images, `ppg_mlp` vectors, `ppg_encoder` what an encoder of the user's own takes;
-all are configured by `model.custom_model_config`.
+`ppg_impala` takes images, `ppg_mlp` vectors, `ppg_encoder` what an encoder of the user's own takes,
+and `ppg_random` looks at nothing; all are configured by `model.custom_model_config`.
 RLlib's stock algorithms can use them too: `forward` gives the logits, `value_function` the value.
 """
 
@@ -21,6 +21,7 @@ from rllib_ppg.algorithm.model_settings import (
     EncoderSettings,
     ImpalaSettings,
     MLPSettings,
+    NetworkSettings,
     parse_model_settings,
 )
 from rllib_ppg.core.encoders import ImpalaEncoder, MLPEncoder
@@ -172,6 +173,45 @@ class EncoderModel(PPGModel):
         return own_maker(space, settings)
 
 
+class RandomModel(PPGModel):
+    """`ppg_random`: no network at all; every action is equally likely, and nothing changes that.
+
+    For Discrete and MultiDiscrete actions. The random agent of the challenge's starter kit.
+    """
+
+    registered_name = "ppg_random"
+
+    def __init__(self, obs_space: Any, action_space: Any, *args: Any, **settings: Any) -> None:
+        if isinstance(action_space, gym.spaces.Box):
+            raise UserError(
+                f"ppg_random takes Discrete or MultiDiscrete actions, not {action_space}; use "
+                "rllib evaluate with policy random."
+            )
+        super().__init__(obs_space, action_space, *args, **{"arch": "shared", **settings})
+        head = self.network.policy_head
+        self.network.policy_head = _Zeros(head.in_features, head.out_features)
+
+    def encoder_maker(self, space: Any, settings: NetworkSettings) -> Callable[[], nn.Module]:
+        """Return a function that makes an encoder that sees nothing."""
+        return _Blind
+
+
+class _Blind(nn.Module):
+    """Gives the code (B, 1) of zeros for whatever observations."""
+
+    output_size = 1
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(obs), 1, device=obs.device)
+
+
+class _Zeros(nn.Linear):
+    """Gives zeros, with gradients of zero: no optimiser moves them."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * 0.0
+
+
 def impala_maker(
     space: Any, settings: ImpalaSettings, action_space: Any
 ) -> Callable[[], nn.Module]:
@@ -264,6 +304,8 @@ def encoder_maker(
     settings = parse_model_settings(name, config)
     if name == "ppg_impala":
         return impala_maker(space, settings, action_space)
+    if name == "ppg_random":
+        return _Blind
     return own_maker(space, settings) if name == "ppg_encoder" else mlp_maker(space, settings)
 
 
@@ -309,7 +351,7 @@ class FromZero(nn.Module):
 
 
 MODELS: dict[str, type[PPGModel]] = {
-    model.registered_name: model for model in (ImpalaModel, MLPModel, EncoderModel)
+    model.registered_name: model for model in (ImpalaModel, MLPModel, EncoderModel, RandomModel)
 }
 
 

@@ -94,6 +94,7 @@ MODEL_SETTINGS: dict[str, type[NetworkSettings]] = {
     "ppg_impala": ImpalaSettings,
     "ppg_mlp": MLPSettings,
     "ppg_encoder": EncoderSettings,
+    "ppg_random": NetworkSettings,
 }
 
 
