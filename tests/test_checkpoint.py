@@ -80,6 +80,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(ray_local, tmp_path, arch, wo
         resumed.stop()
 
 
+@pytest.mark.slow
 def test_a_run_that_samples_ahead_resumes_too(ray_local, tmp_path):
     algorithm = make_config(num_env_runners=1, overlap_aux=True).build_algo()
     trained(algorithm, 4)

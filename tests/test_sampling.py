@@ -171,6 +171,7 @@ def test_a_run_without_workers_ends_with_the_cause(started, tmp_path):
         algorithm.train()
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_be_started_again_ends_the_run_with_the_cause(started, tmp_path):
     env_config = {"fault": str(tmp_path / "raises"), "faulty": (1,), "dead": True}
     algorithm = started(FaultyEnv, env_config, num_env_runners=1, n_aux_epochs=0)
@@ -207,6 +208,7 @@ def test_killed_workers_end_the_run_as_lost_workers_where_the_user_wants_that(st
         algorithm.train()
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_while_a_checkpoint_is_written_is_lost(started, tmp_path):
     algorithm = started(sample_timeout_s=3.0, n_aux_epochs=0)
     algorithm.train()
@@ -275,6 +277,7 @@ def test_overlapped_steps_are_counted_when_they_are_collected(overlapping):
     assert counts == [24, 0, 0, 0] * 2
 
 
+@pytest.mark.slow
 def test_an_auxiliary_phase_does_not_wait_for_workers_that_sample_beside_it(started, tmp_path):
     gate = tmp_path / "gate"
     algorithm = started(
