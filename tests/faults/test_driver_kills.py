@@ -10,7 +10,6 @@ from fault_runs import ITERATIONS, Runs, differences, kill, left_over, state_of,
 
 from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
 
-
 FEW = 16
 """Iterations of the quick test: a phase, its auxiliary phase, and the beginning of the next."""
 
