@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pyarrow.fs import FileSystem
 
 from rllib_ppg._version import __version__
 from rllib_ppg.app.experiment import Experiment
@@ -31,7 +32,7 @@ PACKAGES = ("ray", "torch", "numpy", "gymnasium", "procgen", "procgen-mirror", "
 
 def storage_path(experiment: Experiment) -> str:
     """Where the experiment's folder goes: an absolute path, or a cloud address."""
-    given = experiment.keys.storage_path or DEFAULT_STORAGE
+    given = (experiment.keys.storage_path or DEFAULT_STORAGE).removeprefix("file://")
     return given if is_remote(given) else str(Path(given).expanduser().absolute())
 
 
@@ -41,29 +42,49 @@ def is_remote(path: str) -> bool:
 
 
 def experiment_folder(experiment: Experiment) -> str:
-    """The experiment's results folder."""
-    return f"{storage_path(experiment).rstrip('/')}/{experiment.name}"
+    """The experiment's results folder; of an address, settings after a `?` stay at its end."""
+    storage = storage_path(experiment)
+    place, mark, settings = storage.partition("?") if is_remote(storage) else (storage, "", "")
+    return f"{place.rstrip('/')}/{experiment.name}{mark}{settings}"
 
 
 def check_writable(experiment: Experiment) -> None:
     """Refuse a results folder that cannot be written; makes nothing that stays.
 
+    An address is only asked whether it is there: an object store cannot be tried without a trace.
+
     Raises:
         UserError: With the reason and `--storage-path`.
     """
     folder = experiment_folder(experiment)
-    if is_remote(folder):
-        return
-    place = Path(folder)
     try:
-        while not place.exists():
-            place = place.parent
+        if is_remote(folder):
+            filesystem, path = FileSystem.from_uri(folder)
+            filesystem.get_file_info(path)
+        else:
+            _try_to_write(Path(folder))
+    except (OSError, ValueError) as error:  # pyarrow's complaint of an address is a ValueError
+        reason = _reason(error)
+        problem = f"results cannot be written to {folder} ({reason}); use --storage-path."
+        raise UserError(experiment.source.message(("storage_path",), problem)) from None
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _try_to_write(folder: Path) -> None:
+    """Write a file that vanishes at once into a folder, or the nearest one above that exists."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    try:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        reason = f"{error.strerror}: {place}" if error.strerror else str(error)
-        problem = f"results cannot be written to {folder} ({reason}); use --storage-path."
-        raise UserError(experiment.source.message(("storage_path",), problem)) from None
+        raise OSError(error.errno, error.strerror, str(place)) from None
 
 
 @contextmanager

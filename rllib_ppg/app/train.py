@@ -56,7 +56,7 @@ def _run_train(flags: TrainFlags, command: Sequence[str]) -> int:
     check_flags(flags)
     if flags.video_every is not None:
         check_video_every(flags.video_every, experiments)
-    for experiment in [] if flags.dry_run else experiments:
+    for experiment in experiments:
         check_writable(experiment)
     cluster.prepare_environment(settings)
     if flags.dry_run:
