@@ -11,7 +11,7 @@ import typer
 
 from rllib_ppg._version import __version__
 from rllib_ppg.app import evaluate_flags, flags, plot_flags, video_flags
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, told
 from rllib_ppg.spelling import nearest
 
 USAGE_ERROR = 2
@@ -286,6 +286,9 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output is gone, as in `rllib --help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a full disk, a folder of another user's
+        _complain(told(error))
         return 1
     return result if isinstance(result, int) else 0
 

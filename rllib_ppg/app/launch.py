@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from ray.tune.schedulers import SCHEDULER_IMPORT, TrialScheduler, create_schedul
 
 from rllib_ppg.algorithm.checkpoint_files import newest_whole
 from rllib_ppg.app.experiment import Experiment
-from rllib_ppg.app.experiment_state import mend_notes
+from rllib_ppg.app.experiment_state import TRIALS, mend_notes, noted_trials
 from rllib_ppg.app.interrupt import Interrupt, RayGuard
 from rllib_ppg.app.report import TrialEnd, trial_end
 from rllib_ppg.app.run_folder import experiment_folder, is_remote, storage_path
 from rllib_ppg.app.view import View
 from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, told
 from rllib_ppg.spelling import did_you_mean
 
 ENDING = "{}: stopping after a checkpoint at the end of this iteration; once more stops at once."
@@ -154,6 +154,14 @@ def restored_tuner(
     )
 
 
+def trials_to_resume(experiment: Experiment) -> set[str]:
+    """Ids of the trials that a restored tuner has to go on with, as far as they are known."""
+    folder = Path(experiment_folder(experiment))
+    if is_remote(experiment_folder(experiment)) or not any(folder.glob(TRIALS)):
+        return set()
+    return noted_trials(folder)
+
+
 def _refuse_lost_trials(folder: Path) -> None:
     """Refuse to begin again where checkpoints lie that Tune knows nothing of any more.
 
@@ -169,22 +177,46 @@ def _refuse_lost_trials(folder: Path) -> None:
             )
 
 
-def fit(tuner: tune.Tuner, experiment: Experiment, view: View) -> Outcome:
-    """Run Tune to its end, to the first Ctrl-C (in order) or the second (at once)."""
+def _leave(view: View, text: str) -> None:
+    """End the view from another thread, with some last words."""
+    view.__exit__()
+    print(text)
+
+
+def fit(
+    tuner: tune.Tuner, experiment: Experiment, view: View, noted: Collection[str] = ()
+) -> Outcome:
+    """Run Tune to its end, to the first Ctrl-C (in order) or the second (at once).
+
+    Args:
+        tuner: Tune, set up.
+        experiment: The experiment.
+        view: Shows it.
+        noted: Ids of the trials to go on with, of a run that is resumed.
+
+    Raises:
+        UserError: If Tune does not go on with them.
+        OSError: If Tune cannot write its own notes.
+    """
     # Ours stand in their place (`trial_log`), except where only Ray can write.
     remote = is_remote(storage_path(experiment))
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "0" if remote else "1"
     with (
         view,
         Interrupt(lambda name: view.note(ENDING.format(name))) as interrupt,
-        RayGuard(interrupt, view.note),
-        RunWatch(view, interrupt, experiment.keys.stop) as watch,
+        RayGuard(interrupt, lambda text: _leave(view, text)),
+        RunWatch(view, interrupt, experiment.keys.stop, noted) as watch,
     ):
         at_once = False
         try:
             tuner.fit()
         except KeyboardInterrupt:
             at_once = True
+        except OSError as error:  # Tune's notes go through the temporary folder
+            raise OSError(
+                f"Ray Tune stopped, because it could not write a file ({told(error)}). Make room "
+                "there; --resume goes on from the newest checkpoint."
+            ) from error
         ends = [
             trial_end(
                 trial,

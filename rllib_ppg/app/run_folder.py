@@ -20,9 +20,12 @@ from pyarrow.fs import FileSystem
 
 from rllib_ppg._version import __version__
 from rllib_ppg.app.experiment import Experiment
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, told
 
 DEFAULT_STORAGE = "~/ray_results"
+
+_NEEDED = 1 << 16
+"""Bytes that a results folder has to take at least: what describes a run and its first results."""
 
 LOCK = ".lock"
 """The file by which two processes do not train in one folder; its lock ends with the process."""
@@ -64,15 +67,9 @@ def check_writable(experiment: Experiment) -> None:
         else:
             _try_to_write(Path(folder))
     except (OSError, ValueError) as error:  # pyarrow's complaint of an address is a ValueError
-        reason = _reason(error)
+        reason = told(error) if isinstance(error, OSError) else " ".join(str(error).split())
         problem = f"results cannot be written to {folder} ({reason}); use --storage-path."
         raise UserError(experiment.source.message(("storage_path",), problem)) from None
-
-
-def _reason(error: OSError | ValueError) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: {error.filename}"
-    return " ".join(str(error).split()).rstrip(".")
 
 
 def _try_to_write(folder: Path) -> None:
@@ -81,8 +78,9 @@ def _try_to_write(folder: Path) -> None:
     while not place.exists():
         place = place.parent
     try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(_NEEDED))
+            file.flush()
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(place)) from None
 
@@ -168,8 +166,11 @@ def as_yaml(experiment: Experiment, config: dict[str, Any]) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> str:
