@@ -87,7 +87,7 @@ def test_thirty_kills_at_random_moments(make_runs, undisturbed):
             )
             kills += running
             assert 0 <= repeated <= 2, f"seed {seed}"
-            flags = ("--resume",)
+            flags = runs.resume
         assert runs.processes[-1].returncode == 0, f"seed {seed}\n{runs.output}"
         check_equal(runs, undisturbed)
         assert "Traceback" not in runs.output, f"seed {seed}"
