@@ -20,7 +20,6 @@ from fault_runs import ITERATIONS, Runs, kill, left_over, wait_until
 from test_driver_kills import check_equal, last
 from test_worker_kills import check_rows, kill_a_worker
 
-
 LONG = 400
 """Iterations of a run whose workers are killed too."""
 
