@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterable
 
 import ray
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError
 
 from rllib_ppg._ray_compat import EnvRunnerGroup
+from rllib_ppg.algorithm.out_of_memory import killed_for_memory
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker
 
 logger = logging.getLogger(__name__)
@@ -134,3 +135,5 @@ def cause_of(error: RayError) -> str:
     if isinstance(error, ActorDiedError) or "unavailable" in str(error).lower():
         return DIED
     return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+    if isinstance(error, OutOfMemoryError):  # Ray's text ends in how to turn the monitor off
+        return killed_for_memory("it")

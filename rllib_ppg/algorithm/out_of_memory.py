@@ -40,6 +40,18 @@ _WORDS = ("can't allocate memory", "not enough memory", "bad_alloc", "out of mem
 @contextmanager
 def memory_of(part: Part) -> Iterator[None]:
     """Turn any allocator's error in a part of training into `OutOfMemory`.
+def killed_for_memory(what: str) -> str:
+    """Say that Ray's memory monitor killed a process, and what to lower.
+
+    Args:
+        what: Whose process, such as `the trial`.
+    """
+    return (
+        f"Ray's memory monitor stopped {what}, because the machine's memory was nearly full. Lower "
+        f"{_STORE}, num_env_runners or micro_batch_size; or use a larger machine"
+    )
+
+
 
     Raises:
         OutOfMemory: Saying which part, what was asked for where that is known, what to lower.
