@@ -1,5 +1,6 @@
 """Small Gymnasium environments whose numbers tell where they come from."""
 
+import random
 import sys
 import time
 from collections.abc import Mapping
@@ -194,6 +195,35 @@ class RecordedProcgen(ProcgenVectorEnv):
     def __init__(self, context: Mapping[str, Any]) -> None:
         self.shown: list[np.ndarray] = []
         seed = 7 + context.worker_index  # type: ignore[attr-defined]
+class GlobalRandomEnv(StackedEnv):
+    """A `StackedEnv` that can save its state, and draws from Python's and numpy's generators."""
+
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        context.update(frame_stack=1)  # type: ignore[attr-defined]
+        super().__init__(context)
+
+    def reset(self) -> np.ndarray:
+        random.random(), np.random.random()  # the first level
+        return super().reset()
+
+    def step(self, actions: np.ndarray) -> Transition:
+        rewards = np.random.random(self.num_envs).astype(np.float32) + random.random()
+        return super().step(actions)._replace(rewards=rewards)
+
+    def get_state(self) -> Any:  # type: ignore[override]
+        return self.episode.copy(), self.count.copy()
+
+    def set_state(self, state: Any) -> None:
+        self.episode, self.count = (np.array(part) for part in state)
+
+
+class HeavyEnv(StackedEnv):
+    """A `StackedEnv` whose state is larger than any memory."""
+
+    def get_state(self) -> None:
+        np.ones(2**50, np.uint8)
+
+
         super().__init__(dict(context), context.num_envs, rand_seed=seed)  # type: ignore[attr-defined]
 
     def reset(self) -> np.ndarray:

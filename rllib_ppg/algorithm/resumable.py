@@ -1,6 +1,7 @@
 """Algorithm: what a checkpoint of PPG holds and how a run goes on from it, bit for bit."""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +105,9 @@ class Resumable(CheckedRestore):
         if phase is not None:
             self._set_phase_state(phase)
         states = checkpoint.load_workers(folder) if fit.environments else {}
-        if not self._sampler.set_states(states):
-            self._notices.append(
-                f"{self.config.env} cannot save its state: all environments begin new episodes."
-            )
+        anew = self._sampler.set_states(states, self._counters[NUM_ENV_STEPS_SAMPLED])
+        if fit.environments:
+            self._notices += self._begun_anew(states, anew)
         if phase is not None and phase["acting_weights"] is not None:
             self._sample_ahead(phase["acting_weights"])
 
@@ -118,6 +118,22 @@ class Resumable(CheckedRestore):
         """
         state = super().__getstate__()
         state["ppg"] = {
+        if phase is not None:  # the last: what came before may draw from them
+            checkpoint.set_random_states(phase["random"])
+
+    def _begun_anew(self, states: Mapping[int, Any], workers: Sequence[int]) -> list[str]:
+        """What there is to say about workers whose environments begin new episodes."""
+        without = [worker for worker in workers if states.get(worker) is None]
+        notices = [
+            f"The checkpoint holds no state of worker {worker}: its environments begin new "
+            "episodes."
+            for worker in without
+        ]
+        if len(workers) > len(without):
+            notices.append(
+                f"{self.config.env} cannot save its state: all environments begin new episodes."
+            )
+        return notices
             "learner": self._learner.get_state(),
             "rewards": self._rewards.get_state(),
             "totals": dict(self._totals),
@@ -160,7 +176,6 @@ class Resumable(CheckedRestore):
         if state["aux_phase"] is not None:
             self._aux_phase = self._learner.begin_aux_phase(self._store, state["aux_phase"])
         self._episode_history = list(state["episodes"])
-        checkpoint.set_random_states(state["random"])
 
     def _description(self) -> dict[str, Any]:
         return describe(self.config, self.get_policy(), self._store.frame_stack)

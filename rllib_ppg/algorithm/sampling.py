@@ -132,17 +132,22 @@ class RolloutSampler:
         """Return each healthy worker's sampling state, by its index; 0 is the local one."""
         return self._ask(lambda worker: worker.get_sampling_state())
 
-    def set_states(self, states: Mapping[int, Any]) -> bool:
+    def set_states(self, states: Mapping[int, Any], steps: int) -> list[int]:
         """Let the workers go on from their states; those without one begin anew.
 
         Returns:
-            Whether the environments of all that answered go on where they were.
+        Args:
+            states: By the workers' indices.
+            steps: Environment steps that the run has behind it.
+
+            The workers that answered and whose environments begin new episodes.
         """
         reference = ray.put(dict(states))
-        resumed = self._ask(
-            lambda worker: worker.set_sampling_state(ray.get(reference).get(worker.worker_index))
-        )
-        return all(resumed.values())
+
+        def take(worker: PPGRolloutWorker) -> bool:
+            return worker.set_sampling_state(ray.get(reference).get(worker.worker_index), steps)
+
+        return sorted(worker for worker, goes_on in self._ask(take).items() if not goes_on)
 
     def set_weights(self, weights: Mapping[str, Any]) -> None:
         """Give the remote workers other weights than the learner's."""

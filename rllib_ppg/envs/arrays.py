@@ -43,6 +43,10 @@ class ArrayEnv(Protocol):
     before it with the oldest frame dropped and a new one added, or, where an episode begins, k
     times the first frame. Then each frame is sent and stored once.
 
+    It may have a method `reseed(seed)`, after which the next `reset` begins other episodes than a
+    new object does. Without one, environments that have to begin anew on a resume begin as the run
+    did.
+
     Attributes:
         num_envs: N.
         observation_space: The space of one environment's observations.
