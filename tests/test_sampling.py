@@ -24,6 +24,7 @@ STEPS = 6
 SIZES = {
     "num_envs": 4, "num_env_runners": 2, "num_cpus_per_env_runner": 0.25, "n_pi": 1,
     "rollout_fragment_length": STEPS,
+    "env_runner_health_probe_timeout_s": 120.0,  # a busy machine starts processes slowly
     "n_aux_epochs": 2, "nminibatch": 1, "aux_mbsize": 2, "seed": 3, "lr": 0.05, "aux_lr": 0.05,
     "model": {"custom_model_config": {"hiddens": [8], "normed_init": False}},
 }  # fmt: skip
@@ -147,6 +148,7 @@ def test_a_lost_worker_costs_its_rows_of_one_iteration_and_comes_back(started, t
     assert result["notices"][0].startswith(f"Worker 2 was lost: {expected}")
     (tmp_path / "raises").unlink(missing_ok=True)
     (tmp_path / "hangs").unlink(missing_ok=True)
+    algorithm.save(str(tmp_path / "saved"))
     result = algorithm.train()
     assert result["notices"] == ["Worker 2 is back, with new episodes."]
     assert result["num_env_steps_sampled_this_iter"] == 4 * STEPS
@@ -160,6 +162,32 @@ def test_a_lost_worker_costs_its_rows_of_one_iteration_and_comes_back(started, t
     assert algorithm._store.env[: algorithm._store.count].tolist() == [0, 1, 2, 3, 0, 1, 0, 1, 2, 3]
     seeds = algorithm.env_runner_group.foreach_env_runner(lambda worker: worker.config.seed)
     assert seeds[:2] == [3, 3] and seeds[2] != 3, "it would play its first levels again"
+    algorithm.restore(str(tmp_path / "saved"))
+    told = algorithm.train()["notices"]
+    assert "The checkpoint holds no state of worker 2: its environments begin new episodes." in told
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_lost_worker_whose_process_still_runs_is_not_taken_back_before_it_began_anew(
+    started, hangs: bool
+):
+    # As after a break of the network: Ray's error does not say whether the process ended.
+    algorithm = started(n_aux_epochs=0, env_runner_health_probe_timeout_s=1)
+    algorithm.train()
+    before = pids(algorithm)
+    if hangs:
+        os.kill(before[1], signal.SIGSTOP)
+    algorithm._sampler._lost.add(2, "the network was down", kill=False)
+    said: list[str] = []
+    limit = time.monotonic() + 240
+    while len(said) < 2 and time.monotonic() < limit:
+        said += algorithm.train()["notices"]
+    assert said[1:] == ["Worker 2 is back, with new episodes."]
+    assert not algorithm._sampler.causes
+    after = pids(algorithm)
+    assert after[0] == before[0] and after[1] != before[1]
+    (rollout,) = (r for r in algorithm._sampler.collect() if r.worker_index == 2)
+    assert rollout.batch[SampleBatch.OBS][0][1] == STEPS // 4, "its second rollout"
 
 
 def test_a_run_without_workers_ends_with_the_cause(started, tmp_path):
