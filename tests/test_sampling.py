@@ -296,6 +296,23 @@ def test_the_rollout_after_an_auxiliary_phase_is_made_by_the_weights_that_the_ke
     algorithm._sync_weights()
     for rollout in algorithm._sampler.collect():
         expected = logits(algorithm, rollout)
+def test_a_worker_that_died_while_it_sampled_beside_an_auxiliary_phase_is_lost_once(started):
+    algorithm = started(overlap_aux=True)
+    algorithm.train()
+    assert algorithm._sampler.pending
+    os.kill(pids(algorithm)[0], signal.SIGKILL)
+    said, steps = [], []
+    for _ in range(12):
+        result = algorithm.train()
+        said += result["notices"]
+        steps.append(result["num_env_steps_sampled_this_iter"])
+    assert [text.partition(":")[0] for text in said] == [
+        "Worker 1 was lost", "Worker 1 is back, with new episodes.",
+    ]  # fmt: skip
+    rollouts = [count for count in steps if count]
+    assert set(rollouts) <= {12, 24} and rollouts.count(12) <= 1 and rollouts[-1] == 24
+
+
         np.testing.assert_allclose(acting_logits(rollout), expected, rtol=1e-4, atol=1e-5)
 
 

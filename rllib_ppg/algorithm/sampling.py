@@ -98,8 +98,7 @@ class RolloutSampler:
         local = self._group.local_env_runner
         if not self._group.num_remote_workers():
             return [local.sample()]
-        if not self.pending:
-            self.begin()
+        self.begin()  # also where the others were asked before: a worker may be back since
         rollouts = self._replies()
         for rollout in rollouts:
             local.deliver(rollout.episodes)
@@ -116,6 +115,8 @@ class RolloutSampler:
             Those that answered.
         """
         reference = ray.put(state) if state is not None else None
+        back = set(workers or ())  # what was asked of their lost processes is void
+        self._requests = {r: worker for r, worker in self._requests.items() if worker not in back}
 
         def join(worker: PPGRolloutWorker) -> None:
             if reference is not None:
@@ -135,11 +136,11 @@ class RolloutSampler:
     def set_states(self, states: Mapping[int, Any], steps: int) -> list[int]:
         """Let the workers go on from their states; those without one begin anew.
 
-        Returns:
         Args:
             states: By the workers' indices.
             steps: Environment steps that the run has behind it.
 
+        Returns:
             The workers that answered and whose environments begin new episodes.
         """
         reference = ray.put(dict(states))
