@@ -209,6 +209,38 @@ def test_a_worker_that_cannot_be_started_again_ends_the_run_with_the_cause(start
         algorithm.train()
 
 
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_worker_that_cannot_reset_after_its_restart_costs_its_rows_only(started, tmp_path, seed):
+    env_config = {"fault": str(tmp_path / "raises"), "in_reset": True}
+    algorithm = started(FaultyEnv, env_config, n_aux_epochs=0, seed=seed)
+    algorithm.train()
+    (tmp_path / "raises").touch()
+    os.kill(pids(algorithm)[1], signal.SIGKILL)
+    results = [algorithm.train() for _ in range(3)]
+    said = [text for result in results for text in result["notices"]]
+    steps = [result["num_env_steps_sampled_this_iter"] for result in results]
+    assert steps == 3 * [2 * STEPS]
+    (tmp_path / "raises").unlink()
+    result = algorithm.train()
+    if seed is None:  # its first rollout raises
+        assert "Worker 2 was lost: OSError: no level here." in said
+        assert result["notices"][-1] == "Worker 2 is back, with new episodes."
+        assert result["num_env_steps_sampled_this_iter"] == 4 * STEPS
+    else:  # RLlib seeds by a reset, in the worker's constructor
+        assert any("it cannot be started: OSError: no level here" in text for text in said)
+        assert result["num_env_steps_sampled_this_iter"] == 2 * STEPS
+
+
+def test_what_raises_in_the_trials_own_process_fails_the_trial(started, tmp_path):
+    env_config = {"fault": str(tmp_path / "raises"), "faulty": (0,)}
+    algorithm = started(FaultyEnv, env_config, num_env_runners=0)
+    algorithm.train()
+    (tmp_path / "raises").touch()
+    with pytest.raises(OSError, match="the game crashed"):
+        for _ in range(9):
+            algorithm.train()
+
+
 def test_a_failure_ends_the_run_where_the_user_wants_that(started, tmp_path):
     (tmp_path / "raises").touch()
     env_config = {"fault": str(tmp_path / "raises")}
@@ -264,6 +296,23 @@ def test_a_worker_that_died_in_an_auxiliary_phase_is_told(started):
     ]  # fmt: skip
 
 
+def test_a_worker_that_died_while_it_sampled_beside_an_auxiliary_phase_is_lost_once(started):
+    algorithm = started(overlap_aux=True)
+    algorithm.train()
+    assert algorithm._sampler.pending
+    os.kill(pids(algorithm)[0], signal.SIGKILL)
+    said, steps = [], []
+    for _ in range(12):
+        result = algorithm.train()
+        said += result["notices"]
+        steps.append(result["num_env_steps_sampled_this_iter"])
+    assert [text.partition(":")[0] for text in said] == [
+        "Worker 1 was lost", "Worker 1 is back, with new episodes.",
+    ]  # fmt: skip
+    rollouts = [count for count in steps if count]
+    assert set(rollouts) <= {12, 24} and rollouts.count(12) <= 1 and rollouts[-1] == 24
+
+
 # ---- beside the auxiliary phase
 
 
@@ -296,23 +345,6 @@ def test_the_rollout_after_an_auxiliary_phase_is_made_by_the_weights_that_the_ke
     algorithm._sync_weights()
     for rollout in algorithm._sampler.collect():
         expected = logits(algorithm, rollout)
-def test_a_worker_that_died_while_it_sampled_beside_an_auxiliary_phase_is_lost_once(started):
-    algorithm = started(overlap_aux=True)
-    algorithm.train()
-    assert algorithm._sampler.pending
-    os.kill(pids(algorithm)[0], signal.SIGKILL)
-    said, steps = [], []
-    for _ in range(12):
-        result = algorithm.train()
-        said += result["notices"]
-        steps.append(result["num_env_steps_sampled_this_iter"])
-    assert [text.partition(":")[0] for text in said] == [
-        "Worker 1 was lost", "Worker 1 is back, with new episodes.",
-    ]  # fmt: skip
-    rollouts = [count for count in steps if count]
-    assert set(rollouts) <= {12, 24} and rollouts.count(12) <= 1 and rollouts[-1] == 24
-
-
         np.testing.assert_allclose(acting_logits(rollout), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -108,20 +108,26 @@ class GatedEnv(CodedEnv):
 class FaultyEnv(GatedEnv):
     """A `GatedEnv` whose workers `faulty` raise in each step while the file `fault` exists.
 
-    With `dead` they cannot be made again either, while it exists.
+    With `dead` they cannot be made again either, while it exists; with `in_reset` they raise in
+    each reset and not in steps.
     """
 
     def __init__(self, context: Mapping[str, Any]) -> None:
         gate = {"gate": context.get("gate", ""), "gated": context.get("gated", 0)}
         context.update(gate)  # type: ignore[attr-defined]
         super().__init__(context)
-        self.fault = Path(context["fault"])
+        self.fault, self.in_reset = Path(context["fault"]), context.get("in_reset", False)
         self.faulty = context.worker_index in context.get("faulty", (2,))  # type: ignore[attr-defined]
         if self.faulty and context.get("dead") and self.fault.exists():
             raise OSError("no game here")
 
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        if self.in_reset and self.faulty and self.fault.exists():
+            raise OSError("no level here")
+        return super().reset(seed=seed)
+
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        if self.faulty and self.fault.exists():
+        if not self.in_reset and self.faulty and self.fault.exists():
             raise OSError("the game crashed")
         return super().step(action)
 
@@ -189,12 +195,6 @@ class StackedEnv:
         pass
 
 
-class RecordedProcgen(ProcgenVectorEnv):
-    """Procgen that keeps all observations that it handed out."""
-
-    def __init__(self, context: Mapping[str, Any]) -> None:
-        self.shown: list[np.ndarray] = []
-        seed = 7 + context.worker_index  # type: ignore[attr-defined]
 class GlobalRandomEnv(StackedEnv):
     """A `StackedEnv` that can save its state, and draws from Python's and numpy's generators."""
 
@@ -224,6 +224,12 @@ class HeavyEnv(StackedEnv):
         np.ones(2**50, np.uint8)
 
 
+class RecordedProcgen(ProcgenVectorEnv):
+    """Procgen that keeps all observations that it handed out."""
+
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        self.shown: list[np.ndarray] = []
+        seed = 7 + context.worker_index  # type: ignore[attr-defined]
         super().__init__(dict(context), context.num_envs, rand_seed=seed)  # type: ignore[attr-defined]
 
     def reset(self) -> np.ndarray:
