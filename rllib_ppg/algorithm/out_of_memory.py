@@ -32,14 +32,14 @@ AUXILIARY = Part(
     f"micro_batch_size, aux_mbsize, {_STORE}, or set aux_precision: bfloat16; on a GPU also "
     "store_device: cpu",
 )
+SAVING = Part(
+    "while a checkpoint was written", f"{_STORE}, or set checkpoint_store: false to leave it out"
+)
 
 # How torch's and its libraries' allocators on a CPU say it, in a plain RuntimeError.
 _WORDS = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory")
 
 
-@contextmanager
-def memory_of(part: Part) -> Iterator[None]:
-    """Turn any allocator's error in a part of training into `OutOfMemory`.
 def killed_for_memory(what: str) -> str:
     """Say that Ray's memory monitor killed a process, and what to lower.
 
@@ -52,6 +52,9 @@ def killed_for_memory(what: str) -> str:
     )
 
 
+@contextmanager
+def memory_of(part: Part) -> Iterator[None]:
+    """Turn any allocator's error in a part of training into `OutOfMemory`.
 
     Raises:
         OutOfMemory: Saying which part, what was asked for where that is known, what to lower.

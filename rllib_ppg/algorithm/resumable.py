@@ -15,6 +15,7 @@ from rllib_ppg.algorithm.checkpoint_files import (
     write_manifest,
 )
 from rllib_ppg.algorithm.checkpoint_fit import check_fit, describe
+from rllib_ppg.algorithm.out_of_memory import SAVING, memory_of
 from rllib_ppg.algorithm.sampling import RolloutSampler
 from rllib_ppg.core.aux_phase import AuxPhase
 from rllib_ppg.core.learner import PhasicLearner
@@ -48,6 +49,7 @@ class Resumable(CheckedRestore):
 
         Raises:
             OSError: If it cannot be written to `checkpoint_dir`.
+            OutOfMemory: If the memory does not suffice; its message says what to lower.
         """
         if checkpoint_dir or self._storage is None:
             return super().save(checkpoint_dir)
@@ -64,20 +66,25 @@ class Resumable(CheckedRestore):
 
         Raises:
             OSError: If it cannot be written; the folder then holds no manifest.
+            OutOfMemory: If the memory does not suffice for that; likewise.
         """
         begin, folder = time.perf_counter(), Path(checkpoint_dir)
         remove_manifest(folder)
-        super().save_checkpoint(checkpoint_dir)
+        with memory_of(SAVING):
+            self._write(folder)
+        self._saved = {
+            "time/checkpoint_s": time.perf_counter() - begin,
+            "checkpoint_mb": sum(file.stat().st_size for file in folder.rglob("*")) / 1e6,
+        }
+
+    def _write(self, folder: Path) -> None:
+        super().save_checkpoint(str(folder))
         checkpoint.save_workers(folder, self._acting["workers"] or self._sampler.states())
         if self.config.checkpoint_store:
             threads = hardware.learner_threads(self.config)
             checkpoint.save_phase(folder, self._phase_state(), self._store, threads)
         checkpoint.declare(folder, type(self), self.config)
         write_manifest(folder, {**self._summary(), "counters": self._ray_counters()})
-        self._saved = {
-            "time/checkpoint_s": time.perf_counter() - begin,
-            "checkpoint_mb": sum(file.stat().st_size for file in folder.rglob("*")) / 1e6,
-        }
 
     def _ray_counters(self) -> dict[str, Any]:
         """What Ray counts on from a checkpoint, by its names; `trial_checkpoints.COUNTERS`."""

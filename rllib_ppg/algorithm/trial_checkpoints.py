@@ -39,6 +39,7 @@ def save(write: Callable[[str], None], metrics: Mapping[str, Any], storage: Any)
     Raises:
         OSError: If it cannot be written; nothing of it is left then.
     """
+    _check_place(storage)
     local = isinstance(storage.storage_filesystem, LocalFileSystem)
     folder = _unfinished(storage) if local else Path(tempfile.mkdtemp())
     try:
@@ -49,12 +50,16 @@ def save(write: Callable[[str], None], metrics: Mapping[str, Any], storage: Any)
     return TrainingResult(checkpoint=checkpoint, metrics=dict(metrics))
 
 
-def _unfinished(storage: Any) -> Path:
+def _check_place(storage: Any) -> None:
+    """Look whether this machine sees the run's folder, and not one of its own."""
     try:
-        storage._check_validation_file()  # this machine sees the run's folder, not one of its own
+        storage._check_validation_file()
     except RuntimeError as error:
         problem = "the run's folder is not there, or is not the driver's"
         raise FileNotFoundError(errno.ENOENT, problem, storage.experiment_fs_path) from error
+
+
+def _unfinished(storage: Any) -> Path:
     folder = Path(storage.trial_fs_path, UNFINISHED)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
