@@ -102,7 +102,8 @@ class Resumable(CheckedRestore):
             UserError: If it is broken or does not fit this configuration.
         """
         folder = checkpoint_path(checkpoint_dir)
-        fit = check_fit(folder, check_checkpoint(folder), self._description())
+        summary = self._summary_checked or check_checkpoint(folder)
+        fit = check_fit(folder, summary, self._description())
         self._notices += fit.notes
         super().load_checkpoint(str(folder))
         try:
@@ -117,14 +118,6 @@ class Resumable(CheckedRestore):
             self._notices += self._begun_anew(states, anew)
         if phase is not None and phase["acting_weights"] is not None:
             self._sample_ahead(phase["acting_weights"])
-
-    def __getstate__(self) -> dict[str, Any]:
-        """State of the algorithm: RLlib's (weights, counters), and the learner's.
-
-        The phase, its frames and the workers' environments stand in files of a checkpoint.
-        """
-        state = super().__getstate__()
-        state["ppg"] = {
         if phase is not None:  # the last: what came before may draw from them
             checkpoint.set_random_states(phase["random"])
 
@@ -141,6 +134,14 @@ class Resumable(CheckedRestore):
                 f"{self.config.env} cannot save its state: all environments begin new episodes."
             )
         return notices
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State of the algorithm: RLlib's (weights, counters), and the learner's.
+
+        The phase, its frames and the workers' environments stand in files of a checkpoint.
+        """
+        state = super().__getstate__()
+        state["ppg"] = {
             "learner": self._learner.get_state(),
             "rewards": self._rewards.get_state(),
             "totals": dict(self._totals),

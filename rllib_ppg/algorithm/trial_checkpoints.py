@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyarrow.fs import FileSelector, LocalFileSystem
 from ray.tune import Checkpoint
@@ -86,21 +86,32 @@ def _count_on(storage: Any) -> None:
     storage.current_checkpoint_index = 1 + max([storage.current_checkpoint_index, *numbers])
 
 
-def whole(given: Any) -> tuple[TrainingResult, list[str]]:
+class Whole(NamedTuple):
+    """A checkpoint to restore.
+
+    Attributes:
+        result: It, with Ray's counters.
+        summary: Its manifest's, where it was checked; one on other storage is once it is here.
+        notices: What there is to say about it.
+    """
+
+    result: TrainingResult
+    summary: Mapping[str, Any] | None
+    notices: list[str]
+
+
+def whole(given: Any) -> Whole:
     """Find what to restore: the given checkpoint or, if Tune chose a broken one, an earlier one.
 
     Args:
         given: A folder, Ray's `Checkpoint`, or a `TrainingResult` with one.
-
-    Returns:
-        The checkpoint with Ray's counters, and what there is to say about it.
 
     Raises:
         UserError: If the checkpoint is broken and there is no earlier whole one.
     """
     result = _as_result(given)
     if not isinstance(result.checkpoint.filesystem, LocalFileSystem):
-        return result, []  # checked once it was downloaded
+        return Whole(result, None, [])
     folder = Path(result.checkpoint.path)
     try:
         summary = check_checkpoint(folder)
@@ -109,10 +120,9 @@ def whole(given: Any) -> tuple[TrainingResult, list[str]]:
         found = newest_whole(folder.parent, before=folder)
         if found.path is None or not chosen_by_tune:
             raise
-        return at(found.path, check_checkpoint(found.path)), [
-            f"{error} Going on from {found.path.name}."
-        ]
-    return result if result.metrics else at(folder, summary), []
+        notices = [f"{error} Going on from {found.path.name}."]
+        return Whole(at(found.path, found.summary), found.summary, notices)
+    return Whole(result if result.metrics else at(folder, summary), summary, [])
 
 
 def _as_result(given: Any) -> TrainingResult:
