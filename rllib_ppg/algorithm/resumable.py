@@ -21,7 +21,7 @@ from rllib_ppg.core.aux_phase import AuxPhase
 from rllib_ppg.core.learner import PhasicLearner
 from rllib_ppg.core.returns import RewardNormalizer
 from rllib_ppg.core.segments import SegmentStore
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, told
 
 
 class Resumable(CheckedRestore):
@@ -36,6 +36,7 @@ class Resumable(CheckedRestore):
     _totals: dict[str, int]
     _acting: dict[str, Any]
     _saved: dict[str, float]
+    _unsaved: str = ""
     _started: tuple[float, float]
 
     def _sample_ahead(self, weights: dict[str, Any]) -> None:
@@ -45,7 +46,8 @@ class Resumable(CheckedRestore):
         """Write a checkpoint to a folder, or as the next one of a Tune trial.
 
         Under Tune a checkpoint that cannot be written, because a disk is full for instance, ends
-        nothing: the run goes on, earlier checkpoints stay, and the next result says what happened.
+        nothing: the run goes on, earlier checkpoints stay, and the next result says what happened,
+        once until one is written.
 
         Raises:
             OSError: If it cannot be written to `checkpoint_dir`.
@@ -54,12 +56,17 @@ class Resumable(CheckedRestore):
         if checkpoint_dir or self._storage is None:
             return super().save(checkpoint_dir)
         try:
-            return trial_checkpoints.save(
+            made = trial_checkpoints.save(
                 self.save_checkpoint, self._last_result or {}, self._storage
             )
         except OSError as error:
-            self._notices.append(f"No checkpoint was written: {trial_checkpoints.reason(error)}.")
+            problem = f"No checkpoint was written: {told(error)}."
+            if problem != self._unsaved:
+                self._notices.append(problem)
+            self._unsaved = problem
             return TrainingResult(checkpoint=None, metrics={})
+        self._unsaved = ""
+        return made
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write a checkpoint that a run goes on from bit for bit.

@@ -6,7 +6,6 @@ so that a folder of that name is whole, is written once, and no rest of a killed
 """
 
 import errno
-import os
 import re
 import shutil
 import tempfile
@@ -140,9 +139,3 @@ def at(folder: Path, summary: Mapping[str, Any]) -> TrainingResult:
         checkpoint=Checkpoint.from_directory(str(folder)),
         metrics={name: counters[name] for name in COUNTERS if name in counters},
     )
-
-
-def reason(error: OSError) -> str:
-    """Say what is wrong, with the file's name where it is known."""
-    where = f": {os.fsdecode(error.filename)}" if error.filename else ""
-    return f"{error.strerror or error}{where}"

@@ -12,11 +12,7 @@ from ray.tune import Checkpoint
 from ray.tune.experiment import Trial
 
 from rllib_ppg._ray_compat import TrainingResult
-from rllib_ppg.algorithm.checkpoint_files import (
-    check_checkpoint,
-    checkpoint_folders,
-    newest_whole,
-)
+from rllib_ppg.algorithm.checkpoint_files import checkpoint_folders, newest_whole
 from rllib_ppg.algorithm.trial_checkpoints import at
 from rllib_ppg.app.result_files import ITERATION, result_at
 
@@ -49,7 +45,7 @@ def adopt_newest(trial: Trial) -> Adopted:
         if not trial.restore_path:
             manager._latest_checkpoint_result = None
         return Adopted(None, None, notes)
-    made = at(found.path, check_checkpoint(found.path))
+    made = at(found.path, found.summary)
     result = result_at(folder, made.metrics[ITERATION])
     made.metrics = {**(result or {}), **made.metrics}
     newest = noted.pop(found.path, made)
