@@ -46,12 +46,15 @@ class Outcome:
         return self.interrupted or int(failed)
 
 
-def make_tuner(experiment: Experiment, space: Mapping[str, Any]) -> tune.Tuner:
+def make_tuner(
+    experiment: Experiment, space: Mapping[str, Any], scheduler: TrialScheduler | None = None
+) -> tune.Tuner:
     """Set up Tune for a new run.
 
     Args:
         experiment: The experiment.
         space: The resolved configuration, grid nodes included.
+        scheduler: In place of the one that the experiment names.
     """
     keys = experiment.keys
     checkpoint = keys.checkpoint_config
@@ -63,7 +66,7 @@ def make_tuner(experiment: Experiment, space: Mapping[str, Any]) -> tune.Tuner:
             num_samples=keys.num_samples,
             max_concurrent_trials=keys.max_concurrent_trials,
             time_budget_s=keys.time_budget_s,
-            scheduler=OrderlyScheduler(make_scheduler(experiment)),
+            scheduler=OrderlyScheduler(scheduler or make_scheduler(experiment)),
         ),
         run_config=tune.RunConfig(
             name=experiment.name,
@@ -129,19 +132,24 @@ def check_resumable(experiment: Experiment) -> str:
 
 
 def restored_tuner(
-    experiment: Experiment, space: Mapping[str, Any], *, finished_too: bool
+    experiment: Experiment,
+    space: Mapping[str, Any],
+    scheduler: TrialScheduler | None = None,
+    *,
+    finished_too: bool,
 ) -> tune.Tuner:
     """Set up Tune to go on with an earlier run, failed trials included.
 
     Args:
         experiment: The experiment; only its name, place and stop keys count.
         space: The configuration, for a run that was killed before any trial was noted down.
+        scheduler: For such a run, in place of the one that the experiment names.
         finished_too: Let finished trials go on as well, because the stop keys have changed.
     """
     folder = experiment_folder(experiment)
     if not is_remote(folder) and not mend_notes(Path(folder)):
         _refuse_lost_trials(Path(folder))
-        return make_tuner(experiment, space)
+        return make_tuner(experiment, space, scheduler)
     kind = tune.ResumeConfig.ResumeType
     return tune.Tuner.restore(
         check_resumable(experiment),
