@@ -337,7 +337,7 @@ def _score(challenge: Challenge, trained_by: Protocol, command: Sequence[str]) -
     """Write results and report, and print the tables; returns 1 where runs are missing."""
     from rllib_ppg.app.challenge_report import write_report
     from rllib_ppg.app.challenge_results import make_results, results_path
-    from rllib_ppg.app.challenge_tables import print_sheet, sheet_of
+    from rllib_ppg.app.challenge_tables import notes_of, print_sheet, sheets_of
     from rllib_ppg.app.evaluate_result import write
 
     budget = {
@@ -349,7 +349,9 @@ def _score(challenge: Challenge, trained_by: Protocol, command: Sequence[str]) -
     write(path, results)
     report = write_report(path, results, command)
     for track in results["summary"]:
-        print_sheet(sheet_of(results, track))
+        for sheet in sheets_of(results, track):
+            print_sheet(sheet)
+        print("", *notes_of(results, track), sep="\n")
     for each in results["missing"]:
         print(f"Missing: {each['track']}, {each['game']}, seed {each['seed']}: {each['reason']}")
     print(f"\nWrote {path}\nWrote {report}")

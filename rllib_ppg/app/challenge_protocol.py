@@ -51,11 +51,12 @@ class Protocol(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     track: Literal["sample_efficiency", "generalization", "both"] = Field(
+        "both",
         description="sample_efficiency (train on all levels), generalization (train on levels 0 "
-        "to 199, score on all) or both."
+        "to 199, score on all) or both.",
     )
     games: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)] = Field(
-        default_factory=lambda: ["all"],
+        ["all"],
         description="all (the 16 public games), round2 (the six public ones of round 2), or a "
         "list of names.",
     )
@@ -64,7 +65,7 @@ class Protocol(BaseModel):
         BeforeValidator(_listed),
         Field(min_length=1),
     ] = Field(
-        default_factory=lambda: [1],
+        [1],
         description="Seeds of the training; one trial a game, seed and track.",
     )
     budget_steps: Annotated[Integer, Field(ge=1)] = Field(
@@ -172,10 +173,6 @@ def _described(error: ValidationError, source: Source) -> str:
     for item in error.errors(include_url=False):
         name = str(item["loc"][0])
         reason = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        if item["type"] == "missing":
-            reason = "is missing; give sample_efficiency, generalization or both"
-            lines.append(_at(source, name, f'"{name}" {reason}.'))
-            continue
         if item["type"] == "too_short":
             reason = "must not be empty"
         lines.append(_at(source, name, f"{name}={shown(item['input'])} {reason}."))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_ppg.app.challenge_protocol import GENERALIZATION
-from rllib_ppg.app.challenge_tables import markdown, sheet_of
+from rllib_ppg.app.challenge_tables import markdown, notes_of, sheets_of
 from rllib_ppg.app.plot_curves import CurvePlot, draw_curves
 from rllib_ppg.app.plot_figure import save, style
 from rllib_ppg.app.plot_flags import PlotFlags
@@ -100,8 +100,9 @@ def _draw(flags: PlotFlags, target: Path) -> None:
 def _lines(results: Json, captions: Mapping[str, str], command: Sequence[str]) -> list[str]:
     lines = [f"# {results['name']}", "", *_protocol(results), ""]
     for track in results["summary"]:
-        sheet = sheet_of(results, track)
-        lines += [f"## {sheet.title}", "", *markdown(sheet), ""]
+        for sheet in sheets_of(results, track):
+            lines += [f"## {sheet.title}", "", *markdown(sheet), ""]
+        lines += [*(f"* {note}" for note in notes_of(results, track)), ""]
     lines += ["## Figures", ""]
     for name, caption in captions.items():
         lines += [f"![{caption}]({FIGURES}/{name})", "", caption, ""]
@@ -134,8 +135,9 @@ def _protocol(results: Json) -> list[str]:
 
 
 def _runs(results: Json) -> list[str]:
+    table = results["score_table"]["name"]
     lines = [
-        "| track | game | seed | steps | training | auxiliary phases | return | score |",
+        f"| track | game | seed | steps | training | auxiliary phases | return | score ({table}) |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for run in results["runs"]:

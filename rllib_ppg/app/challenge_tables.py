@@ -15,68 +15,67 @@ class Sheet(NamedTuple):
     Attributes:
         title: What it is of.
         columns: Names of the columns; the first one is text, the others are numbers.
-        rows: The rows; the last ones are over all games.
-        notes: What has to be said about the numbers.
+        rows: The rows.
     """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    notes: Sequence[str]
 
 
-def sheet_of(results: Json, track: str) -> Sheet:
-    """Return the table of a track.
+def sheets_of(results: Json, track: str) -> list[Sheet]:
+    """Return the tables of a track: its games, and what they come to.
 
     Args:
         results: The content of results.json.
         track: A track of its summary.
     """
     summary = results["summary"][track]
-    table, threshold = results["score_table"]["name"], results["threshold"]
-    gap = any("gap" in game for game in summary["games"].values())
-    columns = ["game", "runs", "return", "score [95 %]"]
-    columns += ["train return", "gap"] if gap else []
-    columns += ["area", f"steps to {threshold:g}"]
+    title = f"score table {results['score_table']['name']}"
+    gap = has_gap(summary)
+    columns = ["game", "return", "score [95 %]", *["train return", "gap"] * gap, "area"]
+    columns.append(f"steps to {results['threshold']:g}")
     rows = [_game_row(game, found, gap) for game, found in summary["games"].items()]
-    rows += _overall_rows(summary, gap)
-    title = f"Track {track}, all levels, score table {table}"
-    return Sheet(title, columns, rows, list(_notes(results, summary, gap)))
+    return [
+        Sheet(f"Track {track}, all levels, {title}", columns, rows),
+        Sheet(
+            f"Track {track}, over {summary['num_games']} games x {summary['runs_per_game']} runs, "
+            f"{title}",
+            ["over all games", "score [95 %]"],
+            _overall_rows(summary),
+        ),
+    ]
+
+
+def has_gap(summary: Json) -> bool:
+    """Whether a track's agents were evaluated on their training's levels too."""
+    return any("gap" in game for game in summary["games"].values())
 
 
 def _game_row(game: str, found: Json, gap: bool) -> list[str]:
     steps = found["steps_to_threshold"]
     reached = f"{steps['reached']} of {found['num_runs']}"
-    row = [game, str(found["num_runs"]), f"{found['return']:.2f}", _estimate(found["score"])]
+    row = [game, f"{found['return']:.2f}", _estimate(found["score"])]
     if gap:
-        row += (
-            [f"{found['train_return']:.2f}", f"{found['gap']:+.2f}"]
-            if "gap" in found
-            else ["-"] * 2
-        )
+        row += [f"{found['train_return']:.2f}", f"{found['gap']:+.2f}"]
     row.append(_number(found["area_under_curve"]))
     row.append("never" if not steps["reached"] else f"{steps['mean']:,.0f} ({reached})")
     return row
 
 
-def _overall_rows(summary: Json, gap: bool) -> list[list[str]]:
-    games, runs = summary["num_games"], f"{summary['num_games']} x {summary['runs_per_game']}"
-    blank = [""] * 2 if gap else []
-    area = summary["area_under_curve"]
-    area_cell = "-" if area is None else _estimate(area)
-    rows = [
-        [f"mean of {games} games", runs, "", _estimate(summary["mean"]), *blank, area_cell, ""],
-        [f"IQM of {games} games", runs, "", _estimate(summary["iqm"]), *blank, "", ""],
-    ]
-    weighted = summary["weighted"]
+def _overall_rows(summary: Json) -> list[list[str]]:
+    area, weighted = summary["area_under_curve"], summary["weighted"]
+    rows = [["mean", _estimate(summary["mean"])], ["IQM", _estimate(summary["iqm"])]]
     if weighted is not None:
         share = f"{weighted['covered_weight']:.0%} of the weights"
-        rows.append(["round 2 weighted", share, "", _number(weighted["score"]), *blank, "", ""])
+        rows.append([f"round 2 weighted ({share})", _number(weighted["score"])])
+    rows.append(["area under the learning curve", "-" if area is None else _estimate(area)])
     return rows
 
 
-def _notes(results: Json, summary: Json, gap: bool) -> list[str]:
-    table = results["score_table"]
+def notes_of(results: Json, track: str) -> list[str]:
+    """What has to be said about the numbers of a track."""
+    table, summary = results["score_table"], results["summary"][track]
     notes = [
         f"score: normalised return by table {table['name']} ({table['source']}); 0 plays blindly, "
         "1 is the best.",
@@ -86,7 +85,7 @@ def _notes(results: Json, summary: Json, gap: bool) -> list[str]:
         + _range(summary["area_under_curve"])
         + "; steps to: environment steps until that curve first reaches the score (runs that did).",
     ]
-    if gap:
+    if has_gap(summary):
         notes.append("gap: return on the training's levels less return on all levels.")
     weighted = summary["weighted"]
     if weighted is not None and weighted["covered_weight"] < 0.999:
@@ -128,16 +127,12 @@ def print_sheet(sheet: Sheet) -> None:
     print(f"\n{sheet.title}\n")
     # As wide as it is: in a pipe a terminal of 80 characters would cut columns.
     Console(width=max(Console().width, 120)).print(table)
-    print()
-    for note in sheet.notes:
-        print(note)
 
 
 def markdown(sheet: Sheet) -> list[str]:
     """The lines of a table in Markdown."""
     rule = ["---", *["---:"] * (len(sheet.columns) - 1)]
-    lines = [_line(row) for row in (sheet.columns, rule, *sheet.rows)]
-    return [*lines, "", *(f"* {note}" for note in sheet.notes)]
+    return [_line(row) for row in (sheet.columns, rule, *sheet.rows)]
 
 
 def _line(cells: Sequence[str]) -> str:
