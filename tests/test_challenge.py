@@ -33,6 +33,7 @@ def on_disk(folder: Path, **protocol: object) -> Path:
     challenge_file(folder, **given)
     place = four_runs(folder / "out" / "tiny")
     content = yaml.safe_load((folder / "tiny.yaml").read_text())
+    content["tiny"]["experiment"]["config"]["env"] = "procgen"
     (place / "challenge.yaml").write_text(yaml.safe_dump(content))
     return place
 
@@ -76,7 +77,12 @@ def test_a_challenge_is_not_begun_where_one_lies(capsys, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("words", "key"),
-    [("--seeds 1", "seeds"), ("--budget-steps 900", "budget_steps"), ("--track both", "track")],
+    [
+        ("--set lr=1", "lr"),
+        ("--seeds 1", "seeds"),
+        ("--budget-steps 900", "budget_steps"),
+        ("--track both", "track"),
+    ],
 )
 def test_a_resumed_challenge_keeps_its_protocol(capsys, tmp_path: Path, words: str, key: str):
     on_disk(tmp_path)

@@ -67,7 +67,7 @@ def test_the_margin_is_a_winners_or_a_twentieth():
         ({"seeds": [-1]}, "greater than or equal to 0"),
         ({"budget_steps": 0}, "greater than or equal to 1"),
         ({"budget_seconds": 0}, "greater than 0"),
-        ({"budget_seconds": ".inf"}, "finite"),
+        ({"budget_seconds": float("inf")}, "finite"),
         ({"budget_scale": 0}, "greater than 0"),
         ({"budget_scale": 1.5}, "less than or equal to 1"),
         ({"margin_seconds": 7200}, "leaves nothing"),

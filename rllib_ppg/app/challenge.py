@@ -140,9 +140,13 @@ def _check_folder(challenge: Challenge, flags: ChallengeFlags) -> None:
             f"{'; challenges there: ' + ', '.join(there) if there else ''}. Start it without "
             "--resume, or name it with --experiment-name and --storage-path."
         )
-    earlier = read_description(path)
-    for key in TRAINING_KEYS:
-        was, now = getattr(earlier, key), getattr(challenge.protocol, key)
+    earlier, config = read_description(path)
+    pairs = {
+        key: (getattr(earlier, key), getattr(challenge.protocol, key)) for key in TRAINING_KEYS
+    }
+    mine = challenge.experiment.config
+    pairs |= {key: (config.get(key), mine.get(key)) for key in {**config, **mine}}
+    for key, (was, now) in pairs.items():
         if was != now:
             raise UserError(
                 f"--resume goes on with the challenge in {challenge.folder} as it was started: "
@@ -151,8 +155,8 @@ def _check_folder(challenge: Challenge, flags: ChallengeFlags) -> None:
             )
 
 
-def read_description(path: Path) -> Protocol:
-    """Read the protocol of the challenge in a folder.
+def read_description(path: Path) -> tuple[Protocol, dict[str, Any]]:
+    """Read the protocol and the experiment's configuration of the challenge in a folder.
 
     Raises:
         UserError: If it is broken.
@@ -160,7 +164,7 @@ def read_description(path: Path) -> Protocol:
     data = read_yaml(path.read_text(encoding="utf-8"), str(path)).data
     try:
         (content,) = data.values()
-        return Protocol(**content["protocol"])
+        return Protocol(**content["protocol"]), dict(content["experiment"]["config"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{path} is not as it was written ({' '.join(str(error).split())})."
@@ -168,7 +172,9 @@ def read_description(path: Path) -> Protocol:
 
 
 def _write_description(challenge: Challenge) -> None:
-    keys = challenge.experiment.keys.model_dump(exclude_unset=True, exclude={"env", "storage_path"})
+    keys = challenge.experiment.keys.model_dump(
+        exclude_unset=True, exclude={"env", "stop", "storage_path"}
+    )
     content = {challenge.name: {"protocol": challenge.protocol.model_dump(), "experiment": keys}}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     write_text(challenge.folder / DESCRIPTION, text)
@@ -329,7 +335,7 @@ def _rescore(challenge: Challenge, command: Sequence[str]) -> int:
         )
     check_writable(challenge.experiment)
     with locked(challenge.experiment):
-        _score(challenge, read_description(path), command)
+        _score(challenge, read_description(path)[0], command)
     return 0
 
 
