@@ -72,14 +72,6 @@ def test_seconds_of_an_earlier_process_count_and_the_pause_does_not(clock: Clock
     assert guard.on_trial_result(None, TRIAL, {**result, "time_total_s": 94.5}) == STOP
 
 
-class Controller:
-    def __init__(self) -> None:
-        self.set: list[str] = []
-
-    def _set_trial_status(self, trial: object, status: str) -> None:
-        self.set.append(status)
-
-
 @pytest.mark.parametrize(
     ("done", "checkpoint", "expected"),
     [(True, True, ["TERMINATED"]), (True, False, []), (False, True, [])],
@@ -88,10 +80,15 @@ def test_a_trial_that_is_over_and_saved_rests(
     tmp_path: Path, done: bool, checkpoint: bool, expected: list[str]
 ):
     folder = trained(tmp_path, "maze", 1, {100: 1.0}, done=done, checkpoint=checkpoint)
-    controller = Controller()
-    one = SimpleNamespace(status="PENDING", relative_logdir="x", path=str(folder))
-    TimeGuard(100, 5, 0).on_trial_add(controller, one)
-    assert controller.set == expected
+    found: list[str] = []
+    one = SimpleNamespace(
+        status="PENDING", relative_logdir="x", path=str(folder), set_status=found.append
+    )
+    TimeGuard(100, 5, 0).on_trial_add(None, one)
+    assert found == expected
+
+
+def test_a_new_trial_is_left_alone():
     new = SimpleNamespace(status="PENDING", relative_logdir=None)
-    TimeGuard(100, 5, 0).on_trial_add(controller, new)
-    assert controller.set == expected
+    TimeGuard(100, 5, 0).on_trial_add(None, new)
+    assert new.status == "PENDING"

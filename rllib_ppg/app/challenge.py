@@ -85,8 +85,7 @@ def _run(flags: ChallengeFlags, command: Sequence[str]) -> int:
         return _rescore(challenge, command)
     settings = cluster.ray_settings(train_flags(flags))
     _check_folder(challenge, flags)
-    if not flags.dry_run:
-        check_writable(challenge.experiment)
+    check_writable(challenge.experiment)
     cluster.prepare_environment(settings)
     with waiting("Checking ..."):
         import_modules(flags.imports)
@@ -315,10 +314,13 @@ def _train(experiment: "Experiment", run: _Run) -> int:
     guard = time_guard(run.challenge, run.sized)
     if resume:
         tuner = launch.restored_tuner(experiment, plan.space, guard, finished_too=False)
+        noted = launch.trials_to_resume(experiment)
     else:
+        noted = set()
         tuner = launch.make_tuner(experiment, plan.space, guard)
     write_description(experiment, plan.complete, run.command, resumed=resume)
-    outcome = launch.fit(tuner, experiment, make_view(plan.title, live=run.flags.progress))
+    view = make_view(plan.title, live=run.flags.progress)
+    outcome = launch.fit(tuner, experiment, view, noted)
     for end in outcome.ends:
         if end.cause:
             print(f"trial {end.name} failed: {end.cause}\n  {Path(end.folder) / 'error.txt'}")

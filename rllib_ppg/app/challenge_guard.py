@@ -37,12 +37,15 @@ class TimeGuard(FIFOScheduler):
         self._begun: dict[str, float] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Let a trial rest that had reached its end before the process was killed."""
+        """Let a trial rest that had reached its end before the process was killed.
+
+        Tune sorts the trial by its status only after this.
+        """
         if trial.status != Trial.PENDING or not trial.relative_logdir:
             return
         earlier = read_trained(Path(trial.path))
         if earlier is not None and earlier.complete():
-            tune_controller._set_trial_status(trial, Trial.TERMINATED)
+            trial.set_status(Trial.TERMINATED)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Stop a trial whose next iteration would end too late."""
