@@ -6,7 +6,7 @@ Ray is started only when what was given makes sense so far.
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,11 +113,16 @@ def _check_flags(flags: ChallengeFlags) -> None:
 
 def train_flags(flags: ChallengeFlags, *, resume: bool = False) -> TrainFlags:
     """The flags that `rllib train` has too."""
-    shared = {field.name for field in fields(TrainFlags)} & {
-        "ray_address", "ray_num_cpus", "ray_num_gpus", "wait_for_resources", "progress", "info",
-        "debug",
-    }  # fmt: skip
-    return TrainFlags(**{name: getattr(flags, name) for name in shared}, resume=resume)
+    return TrainFlags(
+        resume=resume,
+        ray_address=flags.ray_address,
+        ray_num_cpus=flags.ray_num_cpus,
+        ray_num_gpus=flags.ray_num_gpus,
+        wait_for_resources=flags.wait_for_resources,
+        progress=flags.progress,
+        info=flags.info,
+        debug=flags.debug,
+    )
 
 
 def _check_folder(challenge: Challenge, flags: ChallengeFlags) -> None:
@@ -213,7 +218,9 @@ def _dry_run(run: _Run) -> int:
 
     track = run.challenge.protocol.tracks[0]
     experiment = track_experiment(run.challenge, run.sized, track)
-    print("\nThe tracks differ in env_config.num_levels only. The first one:\n")
+    if len(run.challenge.protocol.tracks) > 1:
+        print("The tracks differ in env_config.num_levels only; the first one:")
+    print()
     return dry_run([experiment], run.settings, train_flags(run.flags))
 
 
@@ -228,7 +235,8 @@ def _all_tracks(run: _Run) -> int:
         _make_plans(experiments, run)
     with ExitStack() as stack:
         stack.enter_context(locked(challenge.experiment))
-        _write_description(challenge)
+        if run.flags.resume:  # episodes and score table may be others now
+            _write_description(challenge)
         code = 0
         for experiment in experiments:
             code = max(code, _track(experiment, run, stack))
@@ -311,6 +319,7 @@ def _train(experiment: "Experiment", run: _Run) -> int:
     plan = make_plan(experiment, run.settings, train_flags(run.flags, resume=resume))
     for note in plan.notes:
         print(note)
+    _write_description(run.challenge)  # not before: until here nothing has to be resumed
     guard = time_guard(run.challenge, run.sized)
     if resume:
         tuner = launch.restored_tuner(experiment, plan.space, guard, finished_too=False)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
 from rllib_ppg.app.plot_runs import Reading, read_params, read_runs
 from rllib_ppg.app.result_files import iteration_of, results
@@ -67,10 +65,8 @@ class Trained:
             (curve,) = read_runs(str(self.folder), Reading(partial=True, note=lambda text: None))
         except UserError:  # no episode has ended
             return {"env_steps": [], "return": []}
-        # A result of no new steps takes the place of the one before.
-        last = np.append(np.diff(curve.x) > 0, True)
-        steps = [int(x) for x in curve.x[last]]
-        return {"env_steps": steps, "return": [float(y) for y in curve.y[last]]}
+        steps = [int(x) for x in curve.x]
+        return {"env_steps": steps, "return": [float(y) for y in curve.y]}
 
 
 def find_trained(folder: Path) -> dict[Key, Trained]:
