@@ -51,6 +51,12 @@ def test_auxiliary_phases_are_counted_and_cut_to_the_margin(tmp_path: Path):
     assert sized.config["aux_slice_s"] == 3  # half of a twentieth of 120 seconds
 
 
+def test_the_rehearsal_goes_through_two_auxiliary_phases():
+    path = Path(__file__).parents[1] / "experiments" / "challenge_rehearsal.yaml"
+    sized = size(load_challenge(ChallengeFlags(str(path))), HERE)
+    assert (sized.steps, sized.aux_phases) == (12_288, 2)
+
+
 def test_options_of_the_environment_are_kept(tmp_path: Path):
     config = {**EXPERIMENT["config"], "env_config": {"frame_stack": 2}}
     challenge = made(tmp_path, {**EXPERIMENT, "config": config})
