@@ -51,8 +51,8 @@ quickstart: install ## Install, then train the quick experiment
 train: install ## Install, then train EXPERIMENT
 	$(VENV)/bin/rllib train -f $(EXPERIMENT) $(ARGS)
 
-test: install-dev ## Run the tests, without the slow ones
-	$(VENV_PYTHON) -m pytest -m "not slow" $(ARGS)
+test: install-dev ## Run the tests, without the slow ones, in two processes
+	$(VENV_PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test-slow: install-dev ## Run the slow tests
 	$(VENV_PYTHON) -m pytest -m slow --timeout 3600 $(ARGS)

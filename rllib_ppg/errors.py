@@ -15,6 +15,13 @@ def shown(value: object, width: int = 80) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
+def told(error: OSError) -> str:
+    """What a message says of an error of the operating system: what is wrong, with which file."""
+    if error.strerror and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    return " ".join((error.strerror or str(error)).split()).rstrip(".")
+
+
 class OutOfMemory(MemoryError):
     """Training needs more memory than there is, and would again after a restart.
 

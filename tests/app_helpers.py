@@ -81,13 +81,19 @@ def trial(number: str = "00000", **values: Any) -> Any:
         "trial_id": f"abcde_{number}", "evaluated_params": {}, "path": f"/results/x/{number}",
         "status": "TERMINATED", "checkpoint": None, "restore_path": None, "error_file": None,
         "pickled_error_file": None, "relative_logdir": number, "trainable_name": "other",
-        "config": {}, "storage": SimpleNamespace(experiment_driver_staging_path="/none"),
+        "config": {}, "storage": SimpleNamespace(
+            experiment_driver_staging_path="/none", experiment_fs_path="/none"
+        ),
     }  # fmt: skip
     return SimpleNamespace(**{**defaults, **values})
 
 
 def resumable(
-    folder: Path, checkpoints: Sequence[int], rows: Sequence[int] = (), keep: int | None = None
+    folder: Path,
+    checkpoints: Sequence[int],
+    rows: Sequence[int] = (),
+    keep: int | None = None,
+    score: str | None = None,
 ) -> Any:
     """Return a PPG trial of an earlier process: what lies in its folder, and Ray's notes on it.
 
@@ -96,6 +102,7 @@ def resumable(
         checkpoints: Their iterations; the folder's number is one less.
         rows: Iterations of its result.json.
         keep: Checkpoints that Ray keeps.
+        score: By which it chooses them; None for the newest.
     """
     for iteration in checkpoints:
         place = folder / f"checkpoint_{iteration - 1:06}"
@@ -105,7 +112,7 @@ def resumable(
     files = ResultFiles(folder, {})
     for iteration in rows:
         files.write({**result(iteration, 100 * iteration), "done": iteration == rows[-1]})
-    manager = _CheckpointManager(CheckpointConfig(num_to_keep=keep))
+    manager = _CheckpointManager(CheckpointConfig(keep, score))
     metadata = SimpleNamespace(checkpoint_manager=manager, error_filename=None)
     one = trial(
         path=str(folder), status="PENDING", trainable_name="PPG", run_metadata=metadata,

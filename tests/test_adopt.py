@@ -81,3 +81,22 @@ def test_older_checkpoints_that_ray_has_not_noted_are_deleted_when_due(tmp_path)
     assert sorted(p.name for p in tmp_path.glob("checkpoint_*")) == [
         "checkpoint_000003", "checkpoint_000004",
     ]  # fmt: skip
+
+
+def test_old_broken_checkpoints_are_deleted_before_whole_ones(tmp_path):
+    trial = resumable(tmp_path, [4, 8], keep=1)
+    note(trial, tmp_path, 8)
+    (tmp_path / "checkpoint_000003/weights").write_bytes(bytes(99))  # passed over long ago
+    adopted = adopt_newest(trial)
+    assert adopted.checkpoint == tmp_path / "checkpoint_000007" and adopted.notes == []
+    assert latest(trial).metrics["training_iteration"] == 8
+    assert [path.name for path in tmp_path.glob("checkpoint_*")] == ["checkpoint_000007"]
+
+
+def test_where_the_best_are_kept_the_newest_is_noted_by_its_score(tmp_path):
+    trial = resumable(tmp_path, [1, 2, 3], keep=2, score="training_iteration")
+    note(trial, tmp_path, 2)
+    adopt_newest(trial)
+    left = trial.run_metadata.checkpoint_manager._checkpoint_results
+    assert [r.metrics["training_iteration"] for r in left] == [2, 3]
+    assert (tmp_path / "checkpoint_000000").is_dir(), "it may be one of the best"

@@ -1,14 +1,21 @@
 """Exact resume: train k, save, restore, train m equals train k + m, bit for bit."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from resumed import digest
+from toy_envs import GlobalRandomEnv, HeavyEnv
 
 from rllib_ppg import PPG, PPGConfig
 from rllib_ppg._ray_compat import Algorithm
-from rllib_ppg.errors import UserError
+from rllib_ppg.algorithm import checkpoint_files
+from rllib_ppg.algorithm.checkpoint_files import check_checkpoint
+from rllib_ppg.errors import OutOfMemory, UserError
 
 MODEL = {"widths": [4], "hidden_size": 8, "blocks": 1}
 
@@ -36,7 +43,9 @@ def weights(algorithm: PPG) -> dict[str, np.ndarray]:
 
 
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
-    return all(np.array_equal(one[name], other[name]) for name in one)
+    return one.keys() == other.keys() and all(
+        np.array_equal(one[name], other[name]) for name in one
+    )
 
 
 def trained(algorithm: PPG, iterations: int) -> list[dict[str, np.ndarray]]:
@@ -80,6 +89,106 @@ def test_a_resumed_run_equals_an_uninterrupted_one(ray_local, tmp_path, arch, wo
         resumed.stop()
 
 
+@pytest.mark.parametrize(
+    ("workers", "archs", "points"),
+    [
+        (0, ("dual",), (1,)),
+        *(
+            pytest.param(w, ("dual", "detach", "shared"), ALL, marks=pytest.mark.slow)
+            for w in (0, 2)
+        ),
+    ],
+)
+def test_a_run_resumed_in_a_new_process_equals_an_uninterrupted_one(
+    ray_local, tmp_path, workers, archs, points
+):
+    expected: dict[str, list[str]] = {}
+    for arch in archs:
+        algorithm = make_config(network={"arch": arch}, num_env_runners=workers).build_algo()
+        digests = []
+        for iteration in range(1, 10):
+            algorithm.train()
+            digests.append(digest(algorithm))
+            if iteration in points:
+                folder = str(tmp_path / f"{arch}_{iteration}")
+                algorithm.save(folder)
+                expected[folder] = digests  # filled until the end
+        algorithm.stop()
+    expected = {folder: made[int(folder.rpartition("_")[2]) :] for folder, made in expected.items()}
+    assert len(expected) == len(archs) * len(points)
+    assert resumed_elsewhere({folder: len(made) for folder, made in expected.items()}) == expected
+
+
+@pytest.mark.slow
+def test_without_the_store_only_the_phase_under_way_is_another(ray_local, tmp_path):
+    algorithm = make_config(checkpoint_store=False).build_algo()
+    digests = []
+    for iteration in range(1, 10):
+        algorithm.train()
+        digests.append(digest(algorithm))
+        if iteration in (1, 6):
+            algorithm.save(str(tmp_path / str(iteration)))
+    algorithm.stop()
+    folders = {str(tmp_path / "1"): 8, str(tmp_path / "6"): 3}
+    in_it, after_it = resumed_elsewhere(folders).values()
+    assert after_it == digests[6:], "nothing was stored then"
+    assert in_it[0] == digests[1], "the policy does not depend on the store"
+    assert in_it[2] != digests[3], "the auxiliary phase comes one iteration later"
+
+
+def resumed_elsewhere(folders: dict[str, int]) -> dict[str, list[str]]:
+    """Digests of the weights after each of so many iterations, resumed in a new process."""
+    script = Path(__file__).with_name("resumed.py")
+    run = subprocess.run(
+        [sys.executable, str(script), json.dumps(folders)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    digests: dict[str, list[str]] = json.loads(run.stdout.splitlines()[-1])
+    return digests
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_environment_may_draw_from_global_generators(ray_local, tmp_path, workers):
+    config = make_config("CartPole-v1", num_env_runners=workers).environment(GlobalRandomEnv)
+    algorithm = config.build_algo()
+    trained(algorithm, 1)
+    algorithm.save(str(tmp_path))
+    expected = trained(algorithm, 2)
+    algorithm.stop()
+    resumed = Algorithm.from_checkpoint(str(tmp_path))
+    assert all(same(a, b) for a, b in zip(trained(resumed, 2), expected, strict=True))
+    resumed.stop()
+
+
+def test_memory_that_runs_out_while_a_checkpoint_is_written_says_what_to_lower(ray_local, tmp_path):
+    config = make_config("CartPole-v1").environment(HeavyEnv, env_config={"frame_stack": 1})
+    algorithm = config.build_algo()
+    trained(algorithm, 1)
+    told = r"ran out while a checkpoint was written \(1.00 PiB .* checkpoint_store: false"
+    with pytest.raises(OutOfMemory, match=told):
+        algorithm.save(str(tmp_path))
+    with pytest.raises(UserError, match="cut short"):
+        check_checkpoint(tmp_path)
+    algorithm.stop()
+
+
+def test_a_checkpoint_is_read_once_before_it_is_loaded(ray_local, tmp_path, monkeypatch):
+    algorithm = make_config().build_algo()
+    trained(algorithm, 1)
+    algorithm.save(str(tmp_path))
+    read: list[str] = []
+    entry = checkpoint_files._entry
+    monkeypatch.setattr(
+        checkpoint_files, "_entry", lambda path: read.append(str(path)) or entry(path)
+    )
+    algorithm.restore(str(tmp_path))
+    assert read and len(read) == len(set(read))
+    algorithm.load_checkpoint(str(tmp_path))
+    assert len(read) == 2 * len(set(read)), "another time it is checked again"
+    algorithm.stop()
+
+
+@pytest.mark.slow
 def test_a_run_that_samples_ahead_resumes_too(ray_local, tmp_path):
     algorithm = make_config(num_env_runners=1, overlap_aux=True).build_algo()
     trained(algorithm, 4)

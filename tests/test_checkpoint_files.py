@@ -258,7 +258,7 @@ def test_the_newest_whole_one_is_found_and_broken_ones_are_named(tmp_path: Path)
     (tmp_path / "checkpoint_000011" / POLICY).unlink()
     remove_manifest(tmp_path / "checkpoint_000010")
     found = newest_whole(tmp_path)
-    assert found.path == tmp_path / "checkpoint_000009"
+    assert found.path == tmp_path / "checkpoint_000009" and found.summary == {"number": 9}
     assert [path.name for path, _ in found.passed_over] == [
         "checkpoint_000012",
         "checkpoint_000011",
@@ -280,8 +280,8 @@ def test_numbers_are_compared_and_not_names(tmp_path: Path):
 
 
 def test_no_whole_checkpoint_is_no_path(tmp_path: Path):
-    assert newest_whole(tmp_path) == (None, [])
-    assert newest_whole(tmp_path / "no") == (None, [])
+    assert newest_whole(tmp_path) == (None, [], {})
+    assert newest_whole(tmp_path / "no") == (None, [], {})
     (tmp_path / "checkpoint_000000").mkdir()
-    path, passed_over = newest_whole(tmp_path)
-    assert path is None and len(passed_over) == 1
+    found = newest_whole(tmp_path)
+    assert found.path is None and len(found.passed_over) == 1

@@ -1,53 +1,119 @@
-"""Ray's notes about an experiment are copied whole, and half ones are dropped."""
+"""Ray's notes about an experiment are copied whole, and half ones are replaced or dropped."""
 
+import json
+import os
+import pickle
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
-from rllib_ppg.app.experiment_state import ExperimentState, kept_path, mend_notes
+import pytest
+
+from rllib_ppg.app.experiment_state import (
+    SETTINGS,
+    ExperimentState,
+    kept_path,
+    mend_notes,
+    noted_trials,
+)
 
 NAME = "experiment_state-2026-01-01_00-00-00.json"
+SEARCHER = "basic-variant-state-2026-01-01_00-00-00.json"
+NAMES = (NAME, SEARCHER, SETTINGS)
 
 
-def test_notes_are_copied_when_they_have_changed(tmp_path):
-    staging, folder = tmp_path / "staging", tmp_path / "results"
-    staging.mkdir(), folder.mkdir()
-    storage = SimpleNamespace(
-        experiment_driver_staging_path=str(staging), experiment_fs_path=str(folder)
+def content(name: str, value: Any) -> bytes:
+    """Notes as Ray writes them: its searchers' are pickles, whatever their name."""
+    return json.dumps([value]).encode() if name == NAME else pickle.dumps({"value": value})
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> SimpleNamespace:
+    made = SimpleNamespace(
+        experiment_driver_staging_path=str(tmp_path / "staging"),
+        experiment_fs_path=str(tmp_path / "results"),
     )
+    (tmp_path / "staging").mkdir()
+    return made
+
+
+def test_notes_are_copied_when_they_have_changed(tmp_path, storage):
+    staging, folder = tmp_path / "staging", tmp_path / "results"
+    folder.mkdir()
+    (folder / SETTINGS).write_bytes(content(SETTINGS, 1))
+    (staging / "versions.json").write_text("[]")
     state = ExperimentState()
-    for text in ("[1]", "[1, 2]"):
-        (staging / NAME).write_text(text)
+    for number, value in enumerate((1, 2)):
+        for name in (NAME, SEARCHER):
+            (staging / name).write_bytes(content(name, value))
+            os.utime(staging / name, ns=(number, number))
         state.keep(storage)
-        assert kept_path(folder, NAME).read_text() == text
+        for name in (NAME, SEARCHER):
+            assert kept_path(folder, name).read_bytes() == content(name, value)
     kept_path(folder, NAME).write_text("changed by another")
     state.keep(storage)
     assert kept_path(folder, NAME).read_text() == "changed by another", "nothing new to copy"
-    assert list(folder.iterdir()) == [kept_path(folder, NAME)]
+    made = {path.name for path in folder.iterdir()} - {SETTINGS}
+    assert made == {kept_path(folder, name).name for name in NAMES}
 
 
-def test_a_folder_that_cannot_be_written_is_tried_again(tmp_path):
-    staging, folder = tmp_path / "staging", tmp_path / "results"
-    staging.mkdir()
-    (staging / NAME).write_text("[]")
-    storage = SimpleNamespace(
-        experiment_driver_staging_path=str(staging), experiment_fs_path=str(folder)
-    )
+def test_a_folder_that_cannot_be_written_is_tried_again(tmp_path, storage):
+    (tmp_path / "staging" / NAME).write_text("[]")
     state = ExperimentState()
     state.keep(storage)
-    folder.mkdir()
+    (tmp_path / "results").mkdir()
     state.keep(storage)
-    assert kept_path(folder, NAME).read_text() == "[]"
+    assert kept_path(tmp_path / "results", NAME).read_text() == "[]"
 
 
 def test_half_notes_are_dropped(tmp_path):
     assert not mend_notes(tmp_path)
+    (tmp_path / SETTINGS).write_bytes(content(SETTINGS, 1))
     (tmp_path / NAME).write_text('{"trial_da')
     assert not mend_notes(tmp_path) and not (tmp_path / NAME).exists()
     (tmp_path / NAME).write_text("{}")
     assert mend_notes(tmp_path) and (tmp_path / NAME).exists()
 
 
-def test_kept_notes_take_the_place_of_what_tune_left_half_written(tmp_path):
-    kept_path(tmp_path, NAME).write_text('{"trial_data": []}')
-    (tmp_path / NAME).write_text('{"trial_da')
+def write(path: Path, data: bytes, time: int) -> None:
+    path.write_bytes(data)
+    os.utime(path, ns=(time, time))
+
+
+@pytest.mark.parametrize("broken", NAMES)
+@pytest.mark.parametrize("left", [0, 1, -1])
+def test_kept_notes_take_the_place_of_what_tune_left_half_written(tmp_path, broken, left):
+    for name in NAMES:
+        write(tmp_path / name, content(name, "whole"), 2)
+        write(kept_path(tmp_path, name), content(name, "kept"), 1)
+    write(tmp_path / broken, content(broken, "whole")[:left], 2)
     assert mend_notes(tmp_path)
-    assert (tmp_path / NAME).read_text() == '{"trial_data": []}'
+    for name in NAMES:
+        expected = "kept" if name == broken else "whole"
+        assert (tmp_path / name).read_bytes() == content(name, expected)
+
+
+def test_of_whole_notes_the_newer_ones_count(tmp_path):
+    write(tmp_path / SETTINGS, content(SETTINGS, "own"), 1)
+    write(tmp_path / NAME, content(NAME, "the last ones of a run that ended"), 2)
+    write(kept_path(tmp_path, NAME), content(NAME, "kept"), 1)
+    assert mend_notes(tmp_path)
+    assert (tmp_path / NAME).read_bytes() == content(NAME, "the last ones of a run that ended")
+    write(kept_path(tmp_path, NAME), content(NAME, "newer"), 3)
+    assert mend_notes(tmp_path)
+    assert (tmp_path / NAME).read_bytes() == content(NAME, "newer")
+
+
+def test_a_kept_copy_that_is_broken_replaces_nothing(tmp_path):
+    write(tmp_path / SETTINGS, content(SETTINGS, "own"), 1)
+    write(tmp_path / NAME, content(NAME, "own"), 1)
+    write(kept_path(tmp_path, NAME), b"[1", 2)
+    assert mend_notes(tmp_path)
+    assert (tmp_path / NAME).read_bytes() == content(NAME, "own")
+
+
+def test_the_newest_notes_name_their_trials(tmp_path):
+    for name, trial in ((NAME, "new"), (NAME.replace("2026", "2025"), "old")):
+        data = {"trial_data": [[json.dumps({"trial_id": trial}), "{}"]]}
+        (tmp_path / name).write_text(json.dumps(data))
+    assert noted_trials(tmp_path) == {"new"}

@@ -67,7 +67,7 @@ def test_a_folder_with_a_challenges_results_counts_and_training_results_do_not(t
         ({"summary": {}}, "key 'mean' is missing"),
         ({"summary": {"mean": None}}, "mean return is None"),
         ({"summary": {"mean": float("nan")}}, "mean return is nan"),
-        ({"settings": {"levels": "some"}}, "'some' are none of test, train, all"),
+        ({"settings": {"levels": "some"}}, "'some' are none of test, all, train"),
         ({"settings": None}, "not as its format says"),
     ],
 )

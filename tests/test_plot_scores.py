@@ -37,7 +37,7 @@ def test_an_agent_that_was_evaluated_twice_is_not_two_seeds():
 
 def test_levels_are_the_first_that_all_have_or_those_that_are_wanted():
     some = [score("m", "a", train=1, all=2), score("m", "b", train=3, test=4, all=5)]
-    assert choose_levels(some, None) == "train" and choose_levels(some, "all") == "all"
+    assert choose_levels(some, None) == "all" and choose_levels(some, "train") == "train"
     assert gap_levels(some) == "all" and gap_levels(some[1:]) == "test"
     with pytest.raises(UserError, match=r"a.json has scores on train, all levels only"):
         choose_levels(some, "test")

@@ -283,6 +283,19 @@ def test_one_game_alone_cannot_be_restarted_in_the_middle_of_an_episode():
         env.reset_at(1)
 
 
+def test_a_new_seed_plays_other_levels():
+    env = ProcgenVectorEnv({"env_name": "coinrun"}, 3, rand_seed=1)
+    first = env.observe().copy()
+    shown = []
+    for seed in (5, 5, 2**62):
+        env.step(np.zeros(3, np.int64))
+        env.reseed(seed)
+        shown.append(env.reset().copy())
+    assert np.array_equal(shown[0], shown[1])
+    assert not np.array_equal(shown[0], first) and not np.array_equal(shown[0], shown[2])
+    env.close()
+
+
 def test_vector_reset_with_seeds_starts_anew():
     env = ProcgenVectorEnv({}, 2, rand_seed=6)
     env.vector_reset(seeds=[1, 2])

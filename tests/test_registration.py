@@ -59,6 +59,7 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error():
     assert {"PPG", "PPGConfig", "register", "UserError", "__version__"} <= set(dir(rllib_ppg))
 
 
+@pytest.mark.slow
 def test_registrations_come_back_after_ray_was_shut_down():
     code = """
 import ray, rllib_ppg

@@ -80,6 +80,20 @@ def test_another_game_takes_weights_and_statistics(folder: Path):
         goes_on_through_an_auxiliary_phase(algorithm)
 
 
+def test_environments_that_begin_anew_do_not_begin_as_the_run_did(folder: Path):
+    levels = {"env_name": "coinrun", "num_levels": 100}
+    fresh = built(env_config=levels)
+    begun = [fresh._sampler.collect()[0].batch]
+    fresh.stop()
+    for _ in range(2):
+        with restored(folder, env_config=levels) as algorithm:
+            begun.append(algorithm._sampler.collect()[0].batch)
+    first, one, again = ([batch[name] for name in ("obs", "actions")] for batch in begun)
+    for rows, others in zip(one, first, strict=True):
+        assert not np.array_equal(rows[:16], others[:16])
+    assert all(np.array_equal(rows, others) for rows, others in zip(one, again, strict=True))
+
+
 def goes_on_through_an_auxiliary_phase(algorithm: PPG) -> None:
     for _ in range(12):
         algorithm.train()

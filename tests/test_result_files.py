@@ -90,3 +90,20 @@ def test_a_result_is_found_by_its_iteration(tmp_path):
     found = result_at(tmp_path, 2)
     assert found is not None and found["info"]["steps"] == 20
     assert result_at(tmp_path, 3) is None and result_at(tmp_path / "none", 1) is None
+
+
+def test_after_a_failed_write_only_what_is_missing_is_written(tmp_path):
+    files = written(tmp_path, 1, 2)
+    before = [(tmp_path / name).stat().st_ino for name in (RESULTS, TABLE)]
+    table_file, away = tmp_path / TABLE, tmp_path / "away"
+    table_file.rename(away)
+    table_file.mkdir()
+    for iteration in (3, 4):
+        with pytest.raises(OSError):
+            files.write(row(iteration))
+    table_file.rmdir()
+    away.rename(table_file)
+    files.write(row(5))
+    assert [r["training_iteration"] for r in results(tmp_path)] == [1, 2, 3, 4, 5]
+    assert [int(r["training_iteration"]) for r in table(tmp_path)] == [1, 2, 3, 4, 5]
+    assert before == [(tmp_path / name).stat().st_ino for name in (RESULTS, TABLE)], "not rewritten"

@@ -23,8 +23,11 @@ from rllib_ppg.errors import UserError
 def test_results_go_to_rays_folder_unless_said_otherwise(tmp_path: Path):
     assert storage_path(experiment(tmp_path)) == str(Path.home() / "ray_results")
     assert storage_path(experiment(tmp_path, storage_path="s3://b/c")) == "s3://b/c"
+    assert storage_path(experiment(tmp_path, storage_path="file:///a/b")) == "/a/b"
     given = experiment(tmp_path, storage_path=str(tmp_path / "r"))
     assert experiment_folder(given) == f"{tmp_path}/r/x"
+    given = experiment(tmp_path, storage_path="s3://b/c/?region=x")
+    assert experiment_folder(given) == "s3://b/c/x?region=x"
 
 
 def test_a_relative_folder_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -41,6 +44,17 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
     for place in (tmp_path / "e.yaml" / "results", Path("/proc/results")):
         with pytest.raises(UserError, match="--storage-path"):
             check_writable(experiment(tmp_path, storage_path=str(place)))
+
+
+def test_an_address_that_cannot_be_reached_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    address = "s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http&region=none"
+    for place in (address, "nosuch://bucket/x"):
+        with pytest.raises(UserError, match="--storage-path"):
+            check_writable(experiment(tmp_path, storage_path=place))
 
 
 def written(folder: Path, *, resumed: bool = False) -> Path:

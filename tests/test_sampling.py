@@ -24,6 +24,7 @@ STEPS = 6
 SIZES = {
     "num_envs": 4, "num_env_runners": 2, "num_cpus_per_env_runner": 0.25, "n_pi": 1,
     "rollout_fragment_length": STEPS,
+    "env_runner_health_probe_timeout_s": 120.0,  # a busy machine starts processes slowly
     "n_aux_epochs": 2, "nminibatch": 1, "aux_mbsize": 2, "seed": 3, "lr": 0.05, "aux_lr": 0.05,
     "model": {"custom_model_config": {"hiddens": [8], "normed_init": False}},
 }  # fmt: skip
@@ -147,6 +148,7 @@ def test_a_lost_worker_costs_its_rows_of_one_iteration_and_comes_back(started, t
     assert result["notices"][0].startswith(f"Worker 2 was lost: {expected}")
     (tmp_path / "raises").unlink(missing_ok=True)
     (tmp_path / "hangs").unlink(missing_ok=True)
+    algorithm.save(str(tmp_path / "saved"))
     result = algorithm.train()
     assert result["notices"] == ["Worker 2 is back, with new episodes."]
     assert result["num_env_steps_sampled_this_iter"] == 4 * STEPS
@@ -160,6 +162,32 @@ def test_a_lost_worker_costs_its_rows_of_one_iteration_and_comes_back(started, t
     assert algorithm._store.env[: algorithm._store.count].tolist() == [0, 1, 2, 3, 0, 1, 0, 1, 2, 3]
     seeds = algorithm.env_runner_group.foreach_env_runner(lambda worker: worker.config.seed)
     assert seeds[:2] == [3, 3] and seeds[2] != 3, "it would play its first levels again"
+    algorithm.restore(str(tmp_path / "saved"))
+    told = algorithm.train()["notices"]
+    assert "The checkpoint holds no state of worker 2: its environments begin new episodes." in told
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_lost_worker_whose_process_still_runs_is_not_taken_back_before_it_began_anew(
+    started, hangs: bool
+):
+    # As after a break of the network: Ray's error does not say whether the process ended.
+    algorithm = started(n_aux_epochs=0, env_runner_health_probe_timeout_s=1)
+    algorithm.train()
+    before = pids(algorithm)
+    if hangs:
+        os.kill(before[1], signal.SIGSTOP)
+    algorithm._sampler._lost.add(2, "the network was down", kill=False)
+    said: list[str] = []
+    limit = time.monotonic() + 240
+    while len(said) < 2 and time.monotonic() < limit:
+        said += algorithm.train()["notices"]
+    assert said[1:] == ["Worker 2 is back, with new episodes."]
+    assert not algorithm._sampler.causes
+    after = pids(algorithm)
+    assert after[0] == before[0] and after[1] != before[1]
+    (rollout,) = (r for r in algorithm._sampler.collect() if r.worker_index == 2)
+    assert rollout.batch[SampleBatch.OBS][0][1] == STEPS // 4, "its second rollout"
 
 
 def test_a_run_without_workers_ends_with_the_cause(started, tmp_path):
@@ -171,6 +199,7 @@ def test_a_run_without_workers_ends_with_the_cause(started, tmp_path):
         algorithm.train()
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_be_started_again_ends_the_run_with_the_cause(started, tmp_path):
     env_config = {"fault": str(tmp_path / "raises"), "faulty": (1,), "dead": True}
     algorithm = started(FaultyEnv, env_config, num_env_runners=1, n_aux_epochs=0)
@@ -178,6 +207,38 @@ def test_a_worker_that_cannot_be_started_again_ends_the_run_with_the_cause(start
     (tmp_path / "raises").touch()
     with pytest.raises(WorkersLost, match=r"worker 1: it cannot be started: .*no game here"):
         algorithm.train()
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_worker_that_cannot_reset_after_its_restart_costs_its_rows_only(started, tmp_path, seed):
+    env_config = {"fault": str(tmp_path / "raises"), "in_reset": True}
+    algorithm = started(FaultyEnv, env_config, n_aux_epochs=0, seed=seed)
+    algorithm.train()
+    (tmp_path / "raises").touch()
+    os.kill(pids(algorithm)[1], signal.SIGKILL)
+    results = [algorithm.train() for _ in range(3)]
+    said = [text for result in results for text in result["notices"]]
+    steps = [result["num_env_steps_sampled_this_iter"] for result in results]
+    assert steps == 3 * [2 * STEPS]
+    (tmp_path / "raises").unlink()
+    result = algorithm.train()
+    if seed is None:  # its first rollout raises
+        assert "Worker 2 was lost: OSError: no level here." in said
+        assert result["notices"][-1] == "Worker 2 is back, with new episodes."
+        assert result["num_env_steps_sampled_this_iter"] == 4 * STEPS
+    else:  # RLlib seeds by a reset, in the worker's constructor
+        assert any("it cannot be started: OSError: no level here" in text for text in said)
+        assert result["num_env_steps_sampled_this_iter"] == 2 * STEPS
+
+
+def test_what_raises_in_the_trials_own_process_fails_the_trial(started, tmp_path):
+    env_config = {"fault": str(tmp_path / "raises"), "faulty": (0,)}
+    algorithm = started(FaultyEnv, env_config, num_env_runners=0)
+    algorithm.train()
+    (tmp_path / "raises").touch()
+    with pytest.raises(OSError, match="the game crashed"):
+        for _ in range(9):
+            algorithm.train()
 
 
 def test_a_failure_ends_the_run_where_the_user_wants_that(started, tmp_path):
@@ -207,6 +268,7 @@ def test_killed_workers_end_the_run_as_lost_workers_where_the_user_wants_that(st
         algorithm.train()
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_while_a_checkpoint_is_written_is_lost(started, tmp_path):
     algorithm = started(sample_timeout_s=3.0, n_aux_epochs=0)
     algorithm.train()
@@ -232,6 +294,23 @@ def test_a_worker_that_died_in_an_auxiliary_phase_is_told(started):
     assert [text.partition(":")[0] for text in said if "Worker 1" in text] == [
         "Worker 1 was lost", "Worker 1 is back, with new episodes.",
     ]  # fmt: skip
+
+
+def test_a_worker_that_died_while_it_sampled_beside_an_auxiliary_phase_is_lost_once(started):
+    algorithm = started(overlap_aux=True)
+    algorithm.train()
+    assert algorithm._sampler.pending
+    os.kill(pids(algorithm)[0], signal.SIGKILL)
+    said, steps = [], []
+    for _ in range(12):
+        result = algorithm.train()
+        said += result["notices"]
+        steps.append(result["num_env_steps_sampled_this_iter"])
+    assert [text.partition(":")[0] for text in said] == [
+        "Worker 1 was lost", "Worker 1 is back, with new episodes.",
+    ]  # fmt: skip
+    rollouts = [count for count in steps if count]
+    assert set(rollouts) <= {12, 24} and rollouts.count(12) <= 1 and rollouts[-1] == 24
 
 
 # ---- beside the auxiliary phase
@@ -275,6 +354,7 @@ def test_overlapped_steps_are_counted_when_they_are_collected(overlapping):
     assert counts == [24, 0, 0, 0] * 2
 
 
+@pytest.mark.slow
 def test_an_auxiliary_phase_does_not_wait_for_workers_that_sample_beside_it(started, tmp_path):
     gate = tmp_path / "gate"
     algorithm = started(

@@ -151,6 +151,9 @@ BASE = {
     "model": {"custom_model_config": {"hiddens": [8]}},
 }  # fmt: skip
 
+SHARED = {"model": {"custom_model_config": {"hiddens": [8], "arch": "shared"}}}
+HIDE = f"{__name__}.Hidden"
+
 # Another value of each key, and what else has to be set for it to matter.
 CHANGES: dict[str, dict[str, Any]] = {
     "num_envs": {"num_envs": 8},
@@ -183,6 +186,37 @@ CHANGES: dict[str, dict[str, Any]] = {
     "beta_clone": {"beta_clone": 10.0},
     "vf_true_weight": {"vf_true_weight": 0.0},
     "minibatch_unit": {"minibatch_unit": "step"},
+    "value_lr": {"value_lr": 1e-3, "optimizers": "heads"},
+    "value_lr_schedule": {"value_lr_schedule": [[0, 1e-3]], "optimizers": "heads"},
+    "lr_decay": {"lr_decay": 0.5},
+    "optimizers": {"optimizers": "one"},
+    "weight_decay": {"weight_decay": 0.1},
+    "advantage_std_min": {"advantage_std_min": 10.0},
+    "detach_value_head": {"detach_value_head": True, **SHARED},
+    "grad_clip_elementwise": {"grad_clip_elementwise": 1e-3},
+    "grad_clip_adaptive": {"grad_clip_adaptive": {"buffer_size": 1, "min": 1e-3, "max": 1e-3}},
+    "drac_weight": {"drac_weight": 1.0, "drac_augmentation": HIDE},
+    "drac_value_weight": {"drac_value_weight": 9.0, "drac_weight": 1.0, "drac_augmentation": HIDE},
+    "drac_policy_weight": {
+        "drac_policy_weight": 9.0,
+        "drac_weight": 1.0,
+        "drac_augmentation": HIDE,
+    },
+    "drac_ucb": {
+        "drac_ucb": {},
+        "drac_weight": 1.0,
+        "drac_augmentation": {"type": "one_of", "members": [HIDE, HIDE], "num_choices": 4},
+    },
+    "reward_transform": {"reward_transform": "step"},
+    "reward_scale": {"reward_scale": 0.5},
+    "aux_minibatch_unit": {"aux_minibatch_unit": "step"},
+    "mbsize_rows": {"mbsize_rows": 4, "minibatch_unit": "step"},
+    "aux_mbsize_rows": {"aux_mbsize_rows": 4, "aux_minibatch_unit": "step"},
+    "num_accumulates": {"num_accumulates": 2},
+    "aux_num_accumulates": {"aux_num_accumulates": 2},
+    "shuffle_minibatches": {"shuffle_minibatches": True},
+    "aux_value_targets": {"aux_value_targets": "recomputed"},
+    "aux_skips": {"aux_skips": 1},
     "policy_precision": {"policy_precision": "bfloat16"},
     "aux_precision": {"aux_precision": "float16"},
     "aux_augmentation": {"aux_augmentation": f"{__name__}.Hidden"},
@@ -192,6 +226,10 @@ CHANGES: dict[str, dict[str, Any]] = {
 NEUTRAL = {
     "num_env_runners", "num_gpus", "train_batch_size", "aux_slice_s", "micro_batch_size",
     "learner_threads", "store_device", "overlap_aux", "checkpoint_store",
+    # These need more episodes or steps, or environments that count; see test_parts.py.
+    "drac_augmentation", "return_max", "adaptive_gamma", "alternate_entropy_coeff",
+    "unique_threshold", "max_aux_phases", "best_weights", "best_weights_min_env_steps",
+    "budget_env_steps", "budget_s", "budget_margin_s",
 }  # fmt: skip
 
 

@@ -1,11 +1,13 @@
 """A trial's checkpoints appear whole, with the highest number, and a failed one leaves nothing."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.fs
 import pytest
+from ray.train._internal.storage import StorageContext
 
 from rllib_ppg.algorithm import trial_checkpoints
 
@@ -75,3 +77,20 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     trial_checkpoints.save(write, {}, storage(tmp_path))
     assert names(tmp_path) == ["checkpoint_000000"]
     assert names(tmp_path / "checkpoint_000000") == ["weights"]
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_place_that_is_gone_is_an_error_of_the_storage_wherever_it_is(tmp_path, local):
+    local_files = pyarrow.fs.LocalFileSystem()
+    filesystem = local_files if local else pyarrow.fs.SubTreeFileSystem(str(tmp_path), local_files)
+    place = StorageContext(
+        str(tmp_path / "results") if local else "results", "run",
+        storage_filesystem=filesystem, trial_dir_name="trial",
+    )  # fmt: skip
+    made = trial_checkpoints.save(write, {}, place)
+    (folder,) = (tmp_path / "results/run/trial").iterdir()
+    assert made.checkpoint.path.endswith(folder.name) and names(folder) == ["weights"]
+    shutil.rmtree(tmp_path / "results")
+    with pytest.raises(FileNotFoundError, match="the run's folder is not there"):
+        trial_checkpoints.save(write, {}, place)
+    assert not (tmp_path / "results").exists()

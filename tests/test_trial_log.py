@@ -1,10 +1,12 @@
 """A trial's files: TensorBoard's names and steps, and training that a full disk does not end."""
 
 import math
+import resource
 import struct
 from pathlib import Path
 from typing import Any
 
+import pytest
 from app_helpers import result
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
@@ -80,3 +82,21 @@ def test_training_goes_on_where_files_cannot_be_written_and_that_is_said_once(tm
     assert said[1].startswith("results are written again")
     made: list[Any] = list(results(folder))
     assert [row["training_iteration"] for row in made] == [1, 2, 3, 4, 5]
+    assert [step for step, _ in values(folder, "phase/n_pi")] == [100, 200, 300, 400, 500]
+
+
+def test_what_a_full_disk_cut_off_is_written_whole_later(tmp_path):
+    log = TensorBoardLog(tmp_path)
+    log.write(result(1, 100, lost_envs=1.0))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (path,) = tmp_path.iterdir()
+    for iteration in (2, 3):
+        full = path.stat().st_size + 10
+        resource.setrlimit(resource.RLIMIT_FSIZE, (full, before[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                log.write(result(iteration, 100 * iteration, lost_envs=float(iteration)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    log.write(result(4, 400, lost_envs=4.0))
+    assert values(tmp_path, "lost_envs") == [(100, 1.0), (200, 2.0), (300, 3.0), (400, 4.0)]

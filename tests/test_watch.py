@@ -2,6 +2,7 @@
 
 import io
 import signal
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,12 +10,15 @@ import pytest
 from app_helpers import result, resumable, trial
 from ray import cloudpickle
 from ray.exceptions import RayTaskError
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from rllib_ppg.app.interrupt import Interrupt
 from rllib_ppg.app.result_files import results
 from rllib_ppg.app.view import PlainView
 from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
+from rllib_ppg.errors import UserError
 
 
 @pytest.fixture
@@ -35,14 +39,36 @@ def failing(folder: Path, error: Exception, **values) -> SimpleNamespace:
     return trial(pickled_error_file=str(path), run_metadata=metadata, **values)
 
 
-class Controller:
-    """What the scheduler uses of Tune's controller."""
+def added(one: SimpleNamespace) -> str:
+    """Let Tune's own controller take up a trial; returns how it has sorted it."""
+    statuses = ("pending", "running", "paused", "stopped", "failed")
+    sets: dict[str, set] = {f"_{status}_trials": set() for status in statuses}
+    controller = SimpleNamespace(
+        **sets, _placeholder_resolvers=None, _trials=[], _live_trials=set(), _iteration=0,
+        _pending_trials_list=[], _resources_to_pending_trials=defaultdict(set),
+        _callbacks=SimpleNamespace(on_step_end=lambda **info: None), _wrapped=lambda: controller,
+        _scheduler_alg=OrderlyScheduler(FIFOScheduler()), _mark_trial_to_checkpoint=lambda t: None,
+    )  # fmt: skip
+    taken = Hashable(one)
+    TuneController.add_trial(controller, taken)
+    (status,) = [name for name, members in sets.items() if taken in members]
+    return status
 
-    def __init__(self) -> None:
-        self.set: list[str] = []
 
-    def _set_trial_status(self, trial, status: str) -> None:
-        self.set.append(status)
+class Hashable:
+    """A trial of `app_helpers` as a member of a set, with Tune's own `set_status`."""
+
+    set_status = Trial.set_status
+
+    def __init__(self, one: SimpleNamespace) -> None:
+        self.__dict__ = one.__dict__
+        self.placement_group_factory = None
+
+    def create_placement_group_factory(self) -> None:
+        pass
+
+    def invalidate_json_state(self) -> None:
+        pass
 
 
 def test_without_a_request_trials_go_on(watch: RunWatch):
@@ -85,10 +111,8 @@ def test_the_loop_ends_once_no_trial_runs(watch: RunWatch):
 def test_only_errors_that_come_again_end_a_trial(
     watch: RunWatch, tmp_path: Path, error: type[Exception], given_up: bool
 ):
-    controller = Controller()
     back = failing(tmp_path, error("nan"), status="PENDING")
-    OrderlyScheduler(FIFOScheduler()).on_trial_add(controller, back)
-    assert controller.set == (["ERROR"] if given_up else [])
+    assert added(back) == ("_failed_trials" if given_up else "_pending_trials")
     assert ("nan" in shown(watch)) == given_up
 
 
@@ -113,26 +137,39 @@ def test_a_notice_is_told_once_while_it_lasts(watch: RunWatch, tmp_path: Path):
 
 
 def test_a_checkpoint_that_was_due_and_is_not_there_is_noted(watch: RunWatch):
-    one = trial(checkpoint=SimpleNamespace(path="a"))
+    one = trial(checkpoint=None)
     callback = WatchCallback()
-    callback.on_trial_save(0, [], one)
-    assert not watch.unsaved
-    callback.on_trial_save(0, [], one)
-    assert watch.unsaved == {one.trial_id}
-    one.checkpoint = SimpleNamespace(path="b")
-    callback.on_trial_save(0, [], one)
-    assert not watch.unsaved
+    for path, unsaved in ((None, True), ("a", False), ("a", True), ("b", False)):
+        one.checkpoint = SimpleNamespace(path=path) if path else None
+        callback.on_trial_save(0, [], one)
+        assert (one.trial_id in watch.unsaved) == unsaved, path
 
 
 def test_a_trial_that_had_reached_its_end_is_not_trained_on(tmp_path: Path):
     one = resumable(tmp_path, checkpoints=[3], rows=[1, 2, 3])
-    controller = Controller()
-    for stop, status in ((4, []), (3, ["TERMINATED"])):
+    for stop, status in ((4, "_pending_trials"), (3, "_stopped_trials")):
         stop_keys = {"training_iteration": stop}
         with Interrupt() as i, RunWatch(PlainView("x", io.StringIO()), i, stop_keys) as watch:
-            OrderlyScheduler(FIFOScheduler()).on_trial_add(controller, one)
+            assert added(one) == status
             assert watch.progress[one.trial_id].iteration == 3
-        assert controller.set == status
+
+
+def test_a_first_save_that_fails_after_a_resume_is_noted(tmp_path: Path):
+    one = resumable(tmp_path, checkpoints=[3], rows=[1, 2, 3])
+    with Interrupt() as i, RunWatch(PlainView("x", io.StringIO()), i, {}) as watch:
+        watch.resumed(one)
+        one.checkpoint = SimpleNamespace(path=str(tmp_path / "checkpoint_000002"))
+        watch.saved(one)
+        assert watch.unsaved == {one.trial_id}
+        one.checkpoint = SimpleNamespace(path=str(tmp_path / "checkpoint_000003"))
+        watch.saved(one)
+        assert not watch.unsaved
+
+
+def test_a_resume_that_tune_has_given_up_is_refused():
+    with Interrupt() as i, RunWatch(PlainView("x", io.StringIO()), i, {}, {"a", "b"}) as watch:
+        with pytest.raises(UserError, match="1 of 2 trials are missing"):
+            watch.step_begins([trial(trial_id="a")])
 
 
 def test_stop_keys_of_the_command_replace_those_of_a_resumed_trial():

@@ -1,5 +1,6 @@
 """Small Gymnasium environments whose numbers tell where they come from."""
 
+import random
 import sys
 import time
 from collections.abc import Mapping
@@ -107,20 +108,26 @@ class GatedEnv(CodedEnv):
 class FaultyEnv(GatedEnv):
     """A `GatedEnv` whose workers `faulty` raise in each step while the file `fault` exists.
 
-    With `dead` they cannot be made again either, while it exists.
+    With `dead` they cannot be made again either, while it exists; with `in_reset` they raise in
+    each reset and not in steps.
     """
 
     def __init__(self, context: Mapping[str, Any]) -> None:
         gate = {"gate": context.get("gate", ""), "gated": context.get("gated", 0)}
         context.update(gate)  # type: ignore[attr-defined]
         super().__init__(context)
-        self.fault = Path(context["fault"])
+        self.fault, self.in_reset = Path(context["fault"]), context.get("in_reset", False)
         self.faulty = context.worker_index in context.get("faulty", (2,))  # type: ignore[attr-defined]
         if self.faulty and context.get("dead") and self.fault.exists():
             raise OSError("no game here")
 
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        if self.in_reset and self.faulty and self.fault.exists():
+            raise OSError("no level here")
+        return super().reset(seed=seed)
+
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        if self.faulty and self.fault.exists():
+        if not self.in_reset and self.faulty and self.fault.exists():
             raise OSError("the game crashed")
         return super().step(action)
 
@@ -186,6 +193,35 @@ class StackedEnv:
 
     def close(self) -> None:
         pass
+
+
+class GlobalRandomEnv(StackedEnv):
+    """A `StackedEnv` that can save its state, and draws from Python's and numpy's generators."""
+
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        context.update(frame_stack=1)  # type: ignore[attr-defined]
+        super().__init__(context)
+
+    def reset(self) -> np.ndarray:
+        random.random(), np.random.random()  # the first level
+        return super().reset()
+
+    def step(self, actions: np.ndarray) -> Transition:
+        rewards = np.random.random(self.num_envs).astype(np.float32) + random.random()
+        return super().step(actions)._replace(rewards=rewards)
+
+    def get_state(self) -> Any:  # type: ignore[override]
+        return self.episode.copy(), self.count.copy()
+
+    def set_state(self, state: Any) -> None:
+        self.episode, self.count = (np.array(part) for part in state)
+
+
+class HeavyEnv(StackedEnv):
+    """A `StackedEnv` whose state is larger than any memory."""
+
+    def get_state(self) -> None:
+        np.ones(2**50, np.uint8)
 
 
 class RecordedProcgen(ProcgenVectorEnv):

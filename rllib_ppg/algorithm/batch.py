@@ -20,12 +20,10 @@ from rllib_ppg.core.returns import (
 )
 from rllib_ppg.core.reward_norm import RewardPipeline
 from rllib_ppg.core.segments import SegmentStore
+from rllib_ppg.envs.procgen_vector import STATE_COLUMNS
 from rllib_ppg.errors import UserError
 
-# Columns of environments that count: different observations of the episode so far, that after the
-# step included, and steps of the episode before this one.
-NUM_UNIQUE_STATES = "num_unique_states"
-EPISODE_STEP = "episode_step"
+NUM_UNIQUE_STATES, EPISODE_STEP = STATE_COLUMNS
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Algorithm: RLlib's ways to load a checkpoint, which here look at it first."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rllib_ppg._ray_compat import Algorithm
@@ -20,9 +21,11 @@ _RESET_BY_TUNE = (
 
 
 class CheckedRestore(Algorithm):
-    """An algorithm whose `load_checkpoint` refuses by a `UserError` before it changes anything."""
+    """An algorithm that refuses what is no whole checkpoint of it before it changes anything."""
 
     _notices: list[str]
+    _summary_checked: Mapping[str, Any] | None = None
+    """Summary of the checkpoint that `restore` has just checked; it may be large to read."""
 
     @classmethod
     def from_checkpoint(cls, path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -45,16 +48,21 @@ class CheckedRestore(Algorithm):
         Of a Tune trial's checkpoints, a broken one is passed over for the newest whole one before.
 
         Raises:
-            UserError: If it is broken or does not fit this configuration. Nothing has changed then.
+            UserError: If it is broken or does not fit this configuration. Nothing has changed where
+                its manifest, sizes or checksums say so; where only what was unpickled does, the
+                algorithm is not to be used any more.
         """
-        result, notices = trial_checkpoints.whole(checkpoint_path)
+        found = trial_checkpoints.whole(checkpoint_path)
         before = {name: value for name, value in vars(self).items() if name in _RESET_BY_TUNE}
+        self._summary_checked = found.summary
         try:
-            super().restore(result)
+            super().restore(found.result)
         except UserError:
             self.__dict__.update(before)
             raise
-        self._notices += notices
+        finally:
+            self._summary_checked = None
+        self._notices += found.notices
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """Go on from a checkpoint; RLlib's `from_checkpoint` calls this."""

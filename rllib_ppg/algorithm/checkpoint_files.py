@@ -9,7 +9,7 @@ import os
 import pickletools
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,8 +29,6 @@ POLICY_STATE = "policies/default_policy/policy_state.pkl"
 
 BLOCK_BYTES = 1 << 20
 
-Check = Callable[[Path], object]
-
 
 class _Entry(NamedTuple):
     """A file as the manifest has it: its size in bytes and CRC-32 in hexadecimal."""
@@ -45,10 +43,12 @@ class Newest(NamedTuple):
     Attributes:
         path: The newest whole checkpoint; None if there is none.
         passed_over: Newer ones, newest first, each with what is wrong with it.
+        summary: What `check_checkpoint` gave for it, so that it is read once; else empty.
     """
 
     path: Path | None
     passed_over: list[tuple[Path, str]]
+    summary: dict[str, Any]
 
 
 def checkpoint_path(source: Any) -> Path:
@@ -317,17 +317,11 @@ def checkpoint_folders(folder: str | os.PathLike[str]) -> list[Path]:
     return [path for _, path in sorted(numbered, reverse=True)]
 
 
-def newest_whole(
-    folder: str | os.PathLike[str],
-    check: Check = check_checkpoint,
-    *,
-    before: Path | None = None,
-) -> Newest:
+def newest_whole(folder: str | os.PathLike[str], *, before: Path | None = None) -> Newest:
     """Find the newest whole checkpoint among those of a trial's folder.
 
     Args:
         folder: The folder that holds `checkpoint_000000` and so on.
-        check: Raises a `UserError` for a checkpoint that is not to be used.
         before: Only older ones than this checkpoint of the folder.
     """
     passed_over = []
@@ -336,9 +330,9 @@ def newest_whole(
         folders = folders[folders.index(before) + 1 :]
     for path in folders:
         try:
-            check(path)
+            summary = check_checkpoint(path)
         except UserError as error:
             passed_over.append((path, str(error)))
         else:
-            return Newest(path, passed_over)
-    return Newest(None, passed_over)
+            return Newest(path, passed_over, summary)
+    return Newest(None, passed_over, {})

@@ -18,9 +18,15 @@ from rllib_ppg.algorithm.model import default_model, observation_layout
 from rllib_ppg.algorithm.model_settings import MODEL_SETTINGS, parse_model_settings
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import env_name, env_options, plain
+from rllib_ppg.algorithm.settings import DEFAULTS
 from rllib_ppg.errors import UserError
 
 _PHASE_KEYS = ("rollout_fragment_length", "n_pi", "n_aux_epochs", "aux_mbsize", "minibatch_unit")
+# Noted where they are not at their defaults.
+_PHASE_PARTS = (
+    "aux_minibatch_unit", "aux_mbsize_rows", "aux_num_accumulates", "shuffle_minibatches",
+    "aux_value_targets", "aux_skips",
+)  # fmt: skip
 _INITIAL_ONLY = "normed_init"  # decides on the initial weights only
 
 
@@ -58,7 +64,8 @@ def describe(config: PPGConfig, policy: PPGTorchPolicy, frame_stack: int) -> dic
         "num_env_runners": config.num_env_runners,
         "joint_epochs": config.policy_phase_settings().joint,
         "phase": {name: getattr(config, name) for name in _PHASE_KEYS}
-        | {"frame_stack": frame_stack},
+        | {"frame_stack": frame_stack}
+        | {n: v for n in _PHASE_PARTS if (v := getattr(config, n)) != DEFAULTS[n]},
         "checkpoint_store": config.checkpoint_store,
     }
 
@@ -185,8 +192,15 @@ def _differences(summary: Mapping[str, Any], here: Mapping[str, Any], *names: st
             yield _was(name, summary[name], here[name])
 
 
+def _phase(there: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[str]:
+    for name in {**there, **own}:
+        values = [of.get(name, DEFAULTS.get(name)) for of in (there, own)]
+        if values[0] != values[1]:
+            yield _was(name, *values)
+
+
 def _fit(summary: Mapping[str, Any], here: Mapping[str, Any], moved: list[str]) -> Fit:
-    phase = [*moved, *_differences(summary["phase"], here["phase"], *here["phase"])]
+    phase = [*moved, *_phase(summary["phase"], here["phase"])]
     environments = [*moved, *_differences(summary, here, "num_env_runners")]
     notes = []
     if not summary["checkpoint_store"]:

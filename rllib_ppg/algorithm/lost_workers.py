@@ -6,12 +6,13 @@ environment is broken, is killed here first.
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import ray
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError
 
 from rllib_ppg._ray_compat import EnvRunnerGroup
+from rllib_ppg.algorithm.out_of_memory import killed_for_memory
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class LostWorkers:
         self._wait_s = wait_s
         self._deadlines: dict[int, float] = {}
         self._killed: set[int] = set()
+        self._asked: dict[int, tuple[ray.ObjectRef, float]] = {}
         self._gone: set[int] = set()
 
     def add(self, worker: int, cause: str, *, kill: bool) -> None:
@@ -58,9 +60,13 @@ class LostWorkers:
         self._manager.set_actor_state(worker, healthy=False)
         self._note(worker, cause)
         self._deadlines.pop(worker, None)
+        self._asked.pop(worker, None)
         if kill:
-            self._killed.add(worker)
-            ray.kill(self._manager.actors()[worker], no_restart=not self._restart)
+            self._kill(worker)
+
+    def _kill(self, worker: int) -> None:
+        self._killed.add(worker)
+        ray.kill(self._manager.actors()[worker], no_restart=not self._restart)
 
     def back(self) -> list[int]:
         """Return the workers that answer again, and call them healthy.
@@ -94,16 +100,25 @@ class LostWorkers:
         self.causes[worker] = cause
         self._tell(f"Worker {worker} was lost: {cause}.")
 
-    def _answering(self, workers: Iterable[int]) -> list[int]:
-        """Ask workers whether they are up, without waiting for any longer than for an answer."""
-        actors = self._manager.actors()
-        asked = {actors[worker].apply.remote(_is_fresh): worker for worker in workers}
+    def _answering(self, workers: Sequence[int]) -> list[int]:
+        """Workers of which a new process is up.
+
+        One that starts is silent until it is up, and so is one that hangs: it is killed.
+        """
+        actors, now = self._manager.actors(), time.monotonic()
+        for worker in workers:
+            if worker not in self._asked:
+                self._asked[worker] = (actors[worker].apply.remote(_is_fresh), now)
+            elif now - self._asked[worker][1] > self._wait_s and worker not in self._killed:
+                self._kill(worker)
+        asked = {self._asked[worker][0]: worker for worker in workers}
         if not asked:
             return []
-        ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=self._wait_s)
+        ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=RETRY_S)
         return [asked[answer] for answer in ready if self._is_back(asked[answer], answer)]
 
     def _is_back(self, worker: int, answer: ray.ObjectRef) -> bool:
+        del self._asked[worker]
         try:
             fresh = ray.get(answer)
         except ActorDiedError as error:
@@ -113,8 +128,10 @@ class LostWorkers:
             return False
         except RayError:
             return False
-        if worker in self._killed and not fresh:
-            return False  # the old process, which is about to die
+        if not fresh:  # the lost process: nobody knows what its environments did since
+            if worker not in self._killed:
+                self._kill(worker)
+            return False
         self._killed.discard(worker)
         self._deadlines.pop(worker, None)
         self.causes.pop(worker, None)
@@ -128,6 +145,8 @@ def _is_fresh(worker: PPGRolloutWorker) -> bool:
 
 def cause_of(error: RayError) -> str:
     """Why a worker did not answer, in one line."""
+    if isinstance(error, OutOfMemoryError):  # Ray's text ends in how to turn the monitor off
+        return killed_for_memory("it")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "creation task" in str(error):
         return f"it cannot be started: {lines[-1]}"

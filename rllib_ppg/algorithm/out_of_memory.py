@@ -32,9 +32,24 @@ AUXILIARY = Part(
     f"micro_batch_size, aux_mbsize, {_STORE}, or set aux_precision: bfloat16; on a GPU also "
     "store_device: cpu",
 )
+SAVING = Part(
+    "while a checkpoint was written", f"{_STORE}, or set checkpoint_store: false to leave it out"
+)
 
 # How torch's and its libraries' allocators on a CPU say it, in a plain RuntimeError.
 _WORDS = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory")
+
+
+def killed_for_memory(what: str) -> str:
+    """Say that Ray's memory monitor killed a process, and what to lower.
+
+    Args:
+        what: Whose process, such as `the trial`.
+    """
+    return (
+        f"Ray's memory monitor stopped {what}, because the machine's memory was nearly full. Lower "
+        f"{_STORE}, num_env_runners or micro_batch_size; or use a larger machine"
+    )
 
 
 @contextmanager

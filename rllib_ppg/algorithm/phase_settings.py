@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from rllib_ppg.algorithm.parts import adaptive_clip
 from rllib_ppg.core.learner import AuxPhaseSettings, PolicyPhaseSettings
 
 if TYPE_CHECKING:
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 def policy_phase_settings(config: PPGConfig) -> PolicyPhaseSettings:
     """The policy phase's part of the configuration, for the learner."""
+    adaptive = adaptive_clip(config.grad_clip_adaptive)
     return PolicyPhaseSettings(
         n_epoch_pi=config.n_epoch_pi,
         n_epoch_vf=config.n_epoch_vf,
@@ -30,7 +33,7 @@ def policy_phase_settings(config: PPGConfig) -> PolicyPhaseSettings:
         value_lr=config.rates(0, 1)[2],
         precision=config.policy_precision,
         grad_clip_elementwise=config.grad_clip_elementwise,
-        grad_clip_adaptive=config.grad_clip_adaptive,
+        grad_clip_adaptive=None if adaptive is None else asdict(adaptive),
         optimizers=config.optimizers,
         weight_decay=config.weight_decay,
         detach_value=config.detach_value_head,

@@ -1,6 +1,7 @@
 """Algorithm: what a checkpoint of PPG holds and how a run goes on from it, bit for bit."""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rllib_ppg.algorithm.checkpoint_files import (
     write_manifest,
 )
 from rllib_ppg.algorithm.checkpoint_fit import check_fit, describe
+from rllib_ppg.algorithm.out_of_memory import SAVING, memory_of
 from rllib_ppg.algorithm.sampling import RolloutSampler
 from rllib_ppg.core.adaptive_gamma import AdaptiveGamma
 from rllib_ppg.core.aux_phase import AuxPhase
@@ -22,7 +24,7 @@ from rllib_ppg.core.learner import PhasicLearner
 from rllib_ppg.core.phase_plan import PhasePlan
 from rllib_ppg.core.reward_norm import RewardPipeline
 from rllib_ppg.core.segments import SegmentStore
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, told
 
 
 class Resumable(CheckedRestore):
@@ -41,6 +43,7 @@ class Resumable(CheckedRestore):
     _totals: dict[str, int]
     _acting: dict[str, Any]
     _saved: dict[str, float]
+    _unsaved: str = ""
     _started: tuple[float, float]
 
     def _sample_ahead(self, weights: dict[str, Any]) -> None:
@@ -53,40 +56,52 @@ class Resumable(CheckedRestore):
         """Write a checkpoint to a folder, or as the next one of a Tune trial.
 
         Under Tune a checkpoint that cannot be written, because a disk is full for instance, ends
-        nothing: the run goes on, earlier checkpoints stay, and the next result says what happened.
+        nothing: the run goes on, earlier checkpoints stay, and the next result says what happened,
+        once until one is written.
 
         Raises:
             OSError: If it cannot be written to `checkpoint_dir`.
+            OutOfMemory: If the memory does not suffice; its message says what to lower.
         """
         if checkpoint_dir or self._storage is None:
             return super().save(checkpoint_dir)
         try:
-            return trial_checkpoints.save(
+            made = trial_checkpoints.save(
                 self.save_checkpoint, self._last_result or {}, self._storage
             )
         except OSError as error:
-            self._notices.append(f"No checkpoint was written: {trial_checkpoints.reason(error)}.")
+            problem = f"No checkpoint was written: {told(error)}."
+            if problem != self._unsaved:
+                self._notices.append(problem)
+            self._unsaved = problem
             return TrainingResult(checkpoint=None, metrics={})
+        self._unsaved = ""
+        return made
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write a checkpoint that a run goes on from bit for bit.
 
         Raises:
             OSError: If it cannot be written; the folder then holds no manifest.
+            OutOfMemory: If the memory does not suffice for that; likewise.
         """
         begin, folder = time.perf_counter(), Path(checkpoint_dir)
         remove_manifest(folder)
-        super().save_checkpoint(checkpoint_dir)
+        with memory_of(SAVING):
+            self._write(folder)
+        self._saved = {
+            "time/checkpoint_s": time.perf_counter() - begin,
+            "checkpoint_mb": sum(file.stat().st_size for file in folder.rglob("*")) / 1e6,
+        }
+
+    def _write(self, folder: Path) -> None:
+        super().save_checkpoint(str(folder))
         checkpoint.save_workers(folder, self._acting["workers"] or self._sampler.states())
         if self.config.checkpoint_store:
             threads = hardware.learner_threads(self.config)
             checkpoint.save_phase(folder, self._phase_state(), self._store, threads)
         checkpoint.declare(folder, type(self), self.config)
         write_manifest(folder, {**self._summary(), "counters": self._ray_counters()})
-        self._saved = {
-            "time/checkpoint_s": time.perf_counter() - begin,
-            "checkpoint_mb": sum(file.stat().st_size for file in folder.rglob("*")) / 1e6,
-        }
 
     def _ray_counters(self) -> dict[str, Any]:
         """What Ray counts on from a checkpoint, by its names; `trial_checkpoints.COUNTERS`."""
@@ -104,7 +119,8 @@ class Resumable(CheckedRestore):
             UserError: If it is broken or does not fit this configuration.
         """
         folder = checkpoint_path(checkpoint_dir)
-        fit = check_fit(folder, check_checkpoint(folder), self._description())
+        summary = self._summary_checked or check_checkpoint(folder)
+        fit = check_fit(folder, summary, self._description())
         self._notices += fit.notes
         super().load_checkpoint(str(folder))
         try:
@@ -114,12 +130,27 @@ class Resumable(CheckedRestore):
         if phase is not None:
             self._set_phase_state(phase)
         states = checkpoint.load_workers(folder) if fit.environments else {}
-        if not self._sampler.set_states(states):
-            self._notices.append(
-                f"{self.config.env} cannot save its state: all environments begin new episodes."
-            )
+        anew = self._sampler.set_states(states, self._counters[NUM_ENV_STEPS_SAMPLED])
+        if fit.environments:
+            self._notices += self._begun_anew(states, anew)
         if phase is not None and phase["acting_weights"] is not None:
             self._sample_ahead(phase["acting_weights"])
+        if phase is not None:  # the last: what came before may draw from them
+            checkpoint.set_random_states(phase["random"])
+
+    def _begun_anew(self, states: Mapping[int, Any], workers: Sequence[int]) -> list[str]:
+        """What there is to say about workers whose environments begin new episodes."""
+        without = [worker for worker in workers if states.get(worker) is None]
+        notices = [
+            f"The checkpoint holds no state of worker {worker}: its environments begin new "
+            "episodes."
+            for worker in without
+        ]
+        if len(workers) > len(without):
+            notices.append(
+                f"{self.config.env} cannot save its state: all environments begin new episodes."
+            )
+        return notices
 
     def __getstate__(self) -> dict[str, Any]:
         """State of the algorithm: RLlib's (weights, counters), and the learner's.
@@ -185,7 +216,6 @@ class Resumable(CheckedRestore):
         if state["aux_phase"] is not None:
             self._aux_phase = self._begin_aux_phase(state["aux_phase"])
         self._episode_history = list(state["episodes"])
-        checkpoint.set_random_states(state["random"])
 
     def _description(self) -> dict[str, Any]:
         return describe(self.config, self.get_policy(), self._store.frame_stack)

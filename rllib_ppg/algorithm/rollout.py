@@ -24,6 +24,7 @@ from rllib_ppg._ray_compat import (
     unsquash_action,
 )
 from rllib_ppg.algorithm.actions import start
+from rllib_ppg.algorithm.checkpoint import random_states, set_random_states
 from rllib_ppg.algorithm.episodes import EpisodeTracker
 from rllib_ppg.algorithm.model import observation_layout
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
@@ -140,6 +141,7 @@ class PPGRolloutWorker(RolloutWorker):
         if self._tracker is None:
             return None
         return {
+            "random": random_states(),
             "env": self.array_env.get_state(),
             "obs": np.array(self._obs),
             "firsts": np.array(self._firsts),
@@ -148,35 +150,53 @@ class PPGRolloutWorker(RolloutWorker):
             "generator": self._generator.get_state().numpy(),
         }
 
-    def set_sampling_state(self, state: Mapping[str, Any] | None) -> bool:
+    def set_sampling_state(self, state: Mapping[str, Any] | None, steps: int) -> bool:
         """Go on from `get_sampling_state`.
 
-        Environments that cannot save their state begin new episodes instead.
+        Environments without a state begin new episodes instead, and not those that the run began
+        with.
+
+        Args:
+            state: The state, or None where there is none.
+            steps: Environment steps that the run has behind it.
 
         Returns:
             Whether the environments go on where they were.
         """
         self._tracker = None  # so that the next rollout begins with a reset
         if state is None:
-            return True
+            if steps:
+                self._begin_anew(steps)
+            return not steps
         self._generator.set_state(torch.from_numpy(np.array(state["generator"])))
-        if state["env"] is None:
-            self._reseed()
-            return False
+        if state["env"] is not None:
+            self._set_environments(state)
+        else:
+            fork = torch.Generator()
+            fork.set_state(self._generator.get_state())
+            self._reseed(fork)
+        set_random_states(state["random"])  # the last: a reset and callbacks may draw from them
+        return state["env"] is not None
+
+    def _set_environments(self, state: Mapping[str, Any]) -> None:
         tracker = self._reset(self.policy_map[DEFAULT_POLICY_ID])
         self.array_env.set_state(state["env"])
         self._obs, self._firsts = np.array(state["obs"]), np.array(state["firsts"])
         self._last_actions = np.array(state["last_actions"])
         tracker.set_state(state["episodes"])
         self._tracker = tracker
-        return True
 
-    def _reseed(self) -> None:
-        """Seed the environments by the generator's state: not as at the run's beginning again."""
-        if self.config.seed is not None and isinstance(self.array_env, GymnasiumArrayEnv):
-            fork = torch.Generator()
-            fork.set_state(self._generator.get_state())
-            self.array_env.reseed(int(torch.randint(2**62, (), generator=fork)))
+    def _begin_anew(self, steps: int) -> None:
+        """Seed actions and environments by where the run stands, so not as at its beginning."""
+        seed = secrets.randbits(63) if self.config.seed is None else self.config.seed
+        words = np.random.SeedSequence([seed, steps, self.worker_index]).generate_state(2)
+        self._generator.manual_seed(int(words[0]))
+        self._reseed(torch.Generator().manual_seed(int(words[1])))
+
+    def _reseed(self, generator: torch.Generator) -> None:
+        reseed = getattr(self.array_env, "reseed", None)
+        if reseed is not None:
+            reseed(int(torch.randint(2**62, (), generator=generator)))
 
     def deliver(self, episodes: list[RolloutMetrics]) -> None:
         """Take episodes of other workers, which the next `get_metrics` reports."""

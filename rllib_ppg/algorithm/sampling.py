@@ -98,8 +98,7 @@ class RolloutSampler:
         local = self._group.local_env_runner
         if not self._group.num_remote_workers():
             return [local.sample()]
-        if not self.pending:
-            self.begin()
+        self.begin()  # also where the others were asked before: a worker may be back since
         rollouts = self._replies()
         for rollout in rollouts:
             local.deliver(rollout.episodes)
@@ -116,6 +115,8 @@ class RolloutSampler:
             Those that answered.
         """
         reference = ray.put(state) if state is not None else None
+        back = set(workers or ())  # what was asked of their lost processes is void
+        self._requests = {r: worker for r, worker in self._requests.items() if worker not in back}
 
         def join(worker: PPGRolloutWorker) -> None:
             if reference is not None:
@@ -132,17 +133,22 @@ class RolloutSampler:
         """Return each healthy worker's sampling state, by its index; 0 is the local one."""
         return self._ask(lambda worker: worker.get_sampling_state())
 
-    def set_states(self, states: Mapping[int, Any]) -> bool:
+    def set_states(self, states: Mapping[int, Any], steps: int) -> list[int]:
         """Let the workers go on from their states; those without one begin anew.
 
+        Args:
+            states: By the workers' indices.
+            steps: Environment steps that the run has behind it.
+
         Returns:
-            Whether the environments of all that answered go on where they were.
+            The workers that answered and whose environments begin new episodes.
         """
         reference = ray.put(dict(states))
-        resumed = self._ask(
-            lambda worker: worker.set_sampling_state(ray.get(reference).get(worker.worker_index))
-        )
-        return all(resumed.values())
+
+        def take(worker: PPGRolloutWorker) -> bool:
+            return worker.set_sampling_state(ray.get(reference).get(worker.worker_index), steps)
+
+        return sorted(worker for worker, goes_on in self._ask(take).items() if not goes_on)
 
     def set_weights(self, weights: Mapping[str, Any]) -> None:
         """Give the remote workers other weights than the learner's."""

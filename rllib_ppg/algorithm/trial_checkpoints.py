@@ -6,13 +6,12 @@ so that a folder of that name is whole, is written once, and no rest of a killed
 """
 
 import errno
-import os
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyarrow.fs import FileSelector, LocalFileSystem
 from ray.tune import Checkpoint
@@ -39,6 +38,7 @@ def save(write: Callable[[str], None], metrics: Mapping[str, Any], storage: Any)
     Raises:
         OSError: If it cannot be written; nothing of it is left then.
     """
+    _check_place(storage)
     local = isinstance(storage.storage_filesystem, LocalFileSystem)
     folder = _unfinished(storage) if local else Path(tempfile.mkdtemp())
     try:
@@ -49,12 +49,16 @@ def save(write: Callable[[str], None], metrics: Mapping[str, Any], storage: Any)
     return TrainingResult(checkpoint=checkpoint, metrics=dict(metrics))
 
 
-def _unfinished(storage: Any) -> Path:
+def _check_place(storage: Any) -> None:
+    """Look whether this machine sees the run's folder, and not one of its own."""
     try:
-        storage._check_validation_file()  # this machine sees the run's folder, not one of its own
+        storage._check_validation_file()
     except RuntimeError as error:
         problem = "the run's folder is not there, or is not the driver's"
         raise FileNotFoundError(errno.ENOENT, problem, storage.experiment_fs_path) from error
+
+
+def _unfinished(storage: Any) -> Path:
     folder = Path(storage.trial_fs_path, UNFINISHED)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -81,21 +85,32 @@ def _count_on(storage: Any) -> None:
     storage.current_checkpoint_index = 1 + max([storage.current_checkpoint_index, *numbers])
 
 
-def whole(given: Any) -> tuple[TrainingResult, list[str]]:
+class Whole(NamedTuple):
+    """A checkpoint to restore.
+
+    Attributes:
+        result: It, with Ray's counters.
+        summary: Its manifest's, where it was checked; one on other storage is once it is here.
+        notices: What there is to say about it.
+    """
+
+    result: TrainingResult
+    summary: Mapping[str, Any] | None
+    notices: list[str]
+
+
+def whole(given: Any) -> Whole:
     """Find what to restore: the given checkpoint or, if Tune chose a broken one, an earlier one.
 
     Args:
         given: A folder, Ray's `Checkpoint`, or a `TrainingResult` with one.
-
-    Returns:
-        The checkpoint with Ray's counters, and what there is to say about it.
 
     Raises:
         UserError: If the checkpoint is broken and there is no earlier whole one.
     """
     result = _as_result(given)
     if not isinstance(result.checkpoint.filesystem, LocalFileSystem):
-        return result, []  # checked once it was downloaded
+        return Whole(result, None, [])
     folder = Path(result.checkpoint.path)
     try:
         summary = check_checkpoint(folder)
@@ -104,10 +119,9 @@ def whole(given: Any) -> tuple[TrainingResult, list[str]]:
         found = newest_whole(folder.parent, before=folder)
         if found.path is None or not chosen_by_tune:
             raise
-        return at(found.path, check_checkpoint(found.path)), [
-            f"{error} Going on from {found.path.name}."
-        ]
-    return result if result.metrics else at(folder, summary), []
+        notices = [f"{error} Going on from {found.path.name}."]
+        return Whole(at(found.path, found.summary), found.summary, notices)
+    return Whole(result if result.metrics else at(folder, summary), summary, [])
 
 
 def _as_result(given: Any) -> TrainingResult:
@@ -125,9 +139,3 @@ def at(folder: Path, summary: Mapping[str, Any]) -> TrainingResult:
         checkpoint=Checkpoint.from_directory(str(folder)),
         metrics={name: counters[name] for name in COUNTERS if name in counters},
     )
-
-
-def reason(error: OSError) -> str:
-    """Say what is wrong, with the file's name where it is known."""
-    where = f": {os.fsdecode(error.filename)}" if error.filename else ""
-    return f"{error.strerror or error}{where}"

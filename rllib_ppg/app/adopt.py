@@ -12,11 +12,7 @@ from ray.tune import Checkpoint
 from ray.tune.experiment import Trial
 
 from rllib_ppg._ray_compat import TrainingResult
-from rllib_ppg.algorithm.checkpoint_files import (
-    check_checkpoint,
-    checkpoint_folders,
-    newest_whole,
-)
+from rllib_ppg.algorithm.checkpoint_files import checkpoint_folders, newest_whole
 from rllib_ppg.algorithm.trial_checkpoints import at
 from rllib_ppg.app.result_files import ITERATION, result_at
 
@@ -41,37 +37,36 @@ def adopt_newest(trial: Trial) -> Adopted:
     found = newest_whole(folder)
     notes = [problem for _, problem in found.passed_over]
     manager = trial.run_metadata.checkpoint_manager
-    known = [r for r in manager._checkpoint_results if Path(r.checkpoint.path).is_dir()]
     broken = {path for path, _ in found.passed_over}
-    manager._checkpoint_results = [r for r in known if Path(r.checkpoint.path) not in broken]
+    noted = {Path(r.checkpoint.path): r for r in manager._checkpoint_results}
+    noted = {path: r for path, r in noted.items() if path.is_dir() and path not in broken}
     if found.path is None:
+        manager._checkpoint_results = list(noted.values())
         if not trial.restore_path:
             manager._latest_checkpoint_result = None
         return Adopted(None, None, notes)
-    summary = check_checkpoint(found.path)
-    made = at(found.path, summary)
+    made = at(found.path, found.summary)
     result = result_at(folder, made.metrics[ITERATION])
     made.metrics = {**(result or {}), **made.metrics}
-    _register_others(manager, folder, known, skip={found.path, *broken})
-    same = [r for r in known if Path(r.checkpoint.path) == found.path]
-    if same:
-        manager._latest_checkpoint_result = same[0]
-    else:
-        manager.register_checkpoint(made)
+    newest = noted.pop(found.path, made)
+    manager._checkpoint_results = _others(manager, folder, noted, broken | {found.path})
+    manager.register_checkpoint(newest)
     return Adopted(found.path, result, notes)
 
 
-def _register_others(
-    manager: Any, folder: Path, known: list[TrainingResult], skip: set[Path]
-) -> None:
-    """Tell Ray of older checkpoints that it has not noted, so that it deletes them when due.
+def _others(
+    manager: Any, folder: Path, noted: Mapping[Path, TrainingResult], skip: set[Path]
+) -> list[TrainingResult]:
+    """Return the checkpoints beside the newest in Ray's order, from which it deletes at the front.
 
-    Where it keeps the best ones, those stay.
+    That is the order of their making, and then those that Ray has not noted belong there too; or,
+    where it keeps the best ones, that of their scores.
     """
     if manager.checkpoint_config.checkpoint_score_attribute is not None:
-        return
-    noted = {Path(result.checkpoint.path) for result in known}
-    for path in reversed(checkpoint_folders(folder)):
-        if path not in skip | noted:
-            checkpoint = Checkpoint.from_directory(str(path))
-            manager.register_checkpoint(TrainingResult(checkpoint=checkpoint, metrics={}))
+        return list(noted.values())
+    oldest_first = [path for path in reversed(checkpoint_folders(folder)) if path not in skip]
+    return [noted.get(path) or _unnoted(path) for path in oldest_first]
+
+
+def _unnoted(path: Path) -> TrainingResult:
+    return TrainingResult(checkpoint=Checkpoint.from_directory(str(path)), metrics={})

@@ -10,8 +10,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from rllib_ppg._version import __version__
-from rllib_ppg.app import evaluate_flags, flags, plot_flags, video_flags
-from rllib_ppg.errors import UserError
+from rllib_ppg.app import challenge_flags, evaluate_flags, flags, plot_flags, video_flags
+from rllib_ppg.errors import UserError, told
 from rllib_ppg.spelling import nearest
 
 USAGE_ERROR = 2
@@ -158,6 +158,57 @@ def evaluate(
     return run_evaluate(evaluate_flags.EvaluateFlags(**{**ctx.params, **lists}))
 
 
+_CHALLENGE_EXAMPLES = """
+[bold]Examples[/bold]
+
+  rllib challenge -f experiments/challenge_generalization.yaml
+
+  rllib challenge -f experiments/challenge_generalization.yaml --games round2 --seeds 1,2,3
+
+  rllib challenge -f experiments/challenge_rehearsal.yaml --dry-run
+
+  rllib challenge -f experiments/challenge_rehearsal.yaml --resume
+
+docs/challenge.md says what is trained and what the numbers mean. Exit codes: 0 done, 1 runs failed,
+2 wrong usage, 130 (Ctrl-C) or 143 (SIGTERM) interrupted after a checkpoint.
+"""
+
+
+@app.command(epilog=_CHALLENGE_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
+def challenge(
+    ctx: typer.Context,
+    file: challenge_flags.File,
+    track: challenge_flags.Track = None,
+    games: challenge_flags.Games = None,
+    seeds: challenge_flags.Seeds = None,
+    episodes: challenge_flags.Episodes = None,
+    table: challenge_flags.Table = None,
+    threshold: challenge_flags.Threshold = None,
+    budget_steps: challenge_flags.BudgetSteps = None,
+    budget_seconds: challenge_flags.BudgetSeconds = None,
+    budget_scale: challenge_flags.BudgetScale = None,
+    settings: challenge_flags.Set = None,
+    imports: challenge_flags.From = None,
+    experiment_name: challenge_flags.ExperimentName = None,
+    storage_path: challenge_flags.StoragePath = None,
+    resume: challenge_flags.Resume = False,
+    rescore: challenge_flags.Rescore = False,
+    ray_address: challenge_flags.RayAddress = None,
+    ray_num_cpus: challenge_flags.RayNumCpus = None,
+    ray_num_gpus: challenge_flags.RayNumGpus = None,
+    wait_for_resources: challenge_flags.WaitForResources = False,
+    dry_run: challenge_flags.DryRun = False,
+    progress: challenge_flags.Progress = True,
+    info: challenge_flags.Info = False,
+    debug: challenge_flags.Debug = False,
+) -> int:
+    """Train, evaluate and score by the protocol of the NeurIPS 2020 Procgen challenge."""
+    from rllib_ppg.app.challenge import run_challenge
+
+    lists = {name: ctx.params[name] or [] for name in ("settings", "imports")}
+    return run_challenge(challenge_flags.ChallengeFlags(**{**ctx.params, **lists}), ctx.obj or [])
+
+
 _PLOT_EXAMPLES = """
 [bold]Examples[/bold]
 
@@ -286,6 +337,9 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output is gone, as in `rllib --help | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a full disk, a folder of another user's
+        _complain(told(error))
         return 1
     return result if isinstance(result, int) else 0
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rllib_ppg.app.evaluate_blocks import Block
     from rllib_ppg.app.evaluate_episodes import EpisodeStatistics
     from rllib_ppg.app.evaluate_levels import Task
+    from rllib_ppg.app.evaluate_result import Outcome
 
 INTERRUPTED, TERMINATED = 130, 143
 POLICIES = ("agent", "random")
@@ -59,7 +60,7 @@ class Plan:
     env_steps: int
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
     """An orderly end was asked for.
 
     Args:
@@ -88,7 +89,7 @@ def run_evaluate(flags: EvaluateFlags) -> int:
     try:
         with sigterm_as_exception():
             return _run(flags)
-    except _Stopped as stop:
+    except Stopped as stop:
         print(stop, file=sys.stderr)
         return stop.exit_code
     except KeyboardInterrupt as error:  # outside of playing, which looks after signals itself
@@ -109,7 +110,7 @@ def _run(flags: EvaluateFlags) -> int:
         import_modules(flags.imports)
         plan = make_plan(flags, folder, changes)
         cluster.quiet_logging(settings)
-    _finish(flags, plan, _play(plan, workers, settings))
+    _finish(flags, plan, play(plan, workers, settings))
     return 0
 
 
@@ -211,10 +212,19 @@ def _games(given: str | None) -> list[str] | None:
     return games
 
 
-def _play(
+def play(
     plan: Plan, wanted: int | None, settings: cluster.RaySettings
 ) -> list["EpisodeStatistics"]:
-    """Play everything and return the episodes of each task."""
+    """Play everything and return the episodes of each task.
+
+    Args:
+        plan: What is played by whom.
+        wanted: Workers; None for as many as there are CPUs.
+        settings: Which Ray to use; where Ray runs already, that one.
+
+    Raises:
+        Stopped: If Ctrl-C or SIGTERM came.
+    """
     from rllib_ppg.app.evaluate_episodes import join
     from rllib_ppg.app.evaluate_progress import make_progress
     from rllib_ppg.app.evaluate_workers import play_blocks
@@ -230,7 +240,7 @@ def _play(
         def on_progress(episodes: int, env_steps: int) -> None:
             progress.update(episodes, env_steps)
             if interrupt.requested:
-                raise _Stopped(episodes, total, interrupt.exit_code)
+                raise Stopped(episodes, total, interrupt.exit_code)
 
         parts = iter(play_blocks(plan.agent, blocks, workers, on_progress))
     return [join([next(parts) for _ in each]) for each in plan.blocks]
@@ -265,28 +275,40 @@ def _workers(wanted: int | None, num_blocks: int, settings: cluster.RaySettings)
 def _finish(flags: EvaluateFlags, plan: Plan, played: Sequence["EpisodeStatistics"]) -> None:
     """Show the numbers, and write them down."""
     from rllib_ppg.app import evaluate_result as result
-    from rllib_ppg.app.run_folder import versions
 
-    outcomes = [
-        result.Outcome(task, episodes, table)
-        for task, episodes, table in zip(plan.tasks, played, plan.tables, strict=True)
-    ]
+    outcomes = _outcomes(plan, played)
     print(_who(plan))
     result.print_table(outcomes)
     if flags.out is None:
         return
+    path = result.check_out(flags.out)
+    result.write(path, result_document(plan, played))
+    print(f"Wrote {path}")
+
+
+def result_document(plan: Plan, played: Sequence["EpisodeStatistics"]) -> dict[str, Any]:
+    """Return the content of the file about what was played."""
+    from rllib_ppg.app import evaluate_result as result
+    from rllib_ppg.app.run_folder import versions
+
     # Readers take two files of one checkpoint as one agent's, which a random policy is not.
-    agents = flags.policy == "agent"
-    content = result.document(
-        outcomes,
+    agents = plan.settings["policy"] == "agent"
+    return result.document(
+        _outcomes(plan, played),
         plan.settings,
         checkpoint=str(plan.checkpoint) if agents else None,
         env_steps_trained=plan.env_steps if agents else 0,
         versions=versions(),
     )
-    path = result.check_out(flags.out)
-    result.write(path, content)
-    print(f"Wrote {path}")
+
+
+def _outcomes(plan: Plan, played: Sequence["EpisodeStatistics"]) -> list["Outcome"]:
+    from rllib_ppg.app.evaluate_result import Outcome
+
+    return [
+        Outcome(task, episodes, table)
+        for task, episodes, table in zip(plan.tasks, played, plan.tables, strict=True)
+    ]
 
 
 def _who(plan: Plan) -> str:

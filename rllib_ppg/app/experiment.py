@@ -48,6 +48,7 @@ OUTDATED = {
     "queue_trials": "use the flag --wait-for-resources",
     "search_alg": "it is not supported here; use grid_search in config, or Ray Tune in Python",
     "callbacks": "it stands in config: {callbacks: ...}",
+    "protocol": "it belongs to a challenge: rllib challenge -f FILE",
     "export_formats": "PPG has nothing to export there; its checkpoints hold the weights",
     "trial_name_creator": "it takes a Python function; use Ray Tune in Python",
     "trial_dirname_creator": "it takes a Python function; use Ray Tune in Python",

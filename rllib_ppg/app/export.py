@@ -80,13 +80,13 @@ def find_checkpoint(given: str) -> tuple[Path, list[tuple[Path, str]]]:
     if any((folder / name).exists() for name in (MANIFEST, *RLLIB_FILES)):
         check_checkpoint(folder)
         return folder, []
-    path, passed_over = newest_whole(_trial(folder))
-    if path is None and not passed_over:
+    found = newest_whole(_trial(folder))
+    if found.path is None and not found.passed_over:
         raise UserError(f"{given} is no checkpoint folder and holds none.")
-    if path is None:
-        reasons = " ".join(reason for _, reason in passed_over)
+    if found.path is None:
+        reasons = " ".join(reason for _, reason in found.passed_over)
         raise UserError(f"{given} holds no whole checkpoint. {reasons}")
-    return path, passed_over
+    return found.path, found.passed_over
 
 
 def _trial(folder: Path) -> Path:

@@ -88,6 +88,10 @@ def sigterm_as_exception() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+_NEEDED = {"raylet", "gcs_server"}
+"""Processes of Ray without which nothing goes on; a log monitor, say, is not missed."""
+
+
 class RayGuard:
     """Ends this process once an end was asked for and the private Ray is gone.
 
@@ -96,12 +100,12 @@ class RayGuard:
 
     Args:
         interrupt: Whether an end was asked for, and by which signal.
-        say: Says something lasting.
+        end: Called before, with what to say: shows it, and leaves the terminal as it was.
     """
 
-    def __init__(self, interrupt: Interrupt, say: Callable[[str], None]) -> None:
+    def __init__(self, interrupt: Interrupt, end: Callable[[str], None]) -> None:
         self._interrupt = interrupt
-        self._say = say
+        self._end = end
         self._over = threading.Event()
 
     def __enter__(self) -> "RayGuard":
@@ -116,7 +120,8 @@ class RayGuard:
 
         while not self._over.wait(1.0):
             node = global_worker.node
-            if self._interrupt.requested and node is not None and node.dead_processes():
-                self._say("Ray's own processes were ended too: no checkpoint could be written now.")
+            dead = {name for name, _ in node.dead_processes()} if node is not None else set()
+            if self._interrupt.requested and dead & _NEEDED:
+                self._end("Ray's own processes were ended too: no checkpoint could be written now.")
                 sys.stdout.flush()
                 os._exit(self._interrupt.exit_code)

@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from ray.tune.schedulers import SCHEDULER_IMPORT, TrialScheduler, create_schedul
 
 from rllib_ppg.algorithm.checkpoint_files import newest_whole
 from rllib_ppg.app.experiment import Experiment
-from rllib_ppg.app.experiment_state import mend_notes
+from rllib_ppg.app.experiment_state import TRIALS, mend_notes, noted_trials
 from rllib_ppg.app.interrupt import Interrupt, RayGuard
 from rllib_ppg.app.report import TrialEnd, trial_end
 from rllib_ppg.app.run_folder import experiment_folder, is_remote, storage_path
 from rllib_ppg.app.view import View
 from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, told
 from rllib_ppg.spelling import did_you_mean
 
 ENDING = "{}: stopping after a checkpoint at the end of this iteration; once more stops at once."
@@ -46,12 +46,15 @@ class Outcome:
         return self.interrupted or int(failed)
 
 
-def make_tuner(experiment: Experiment, space: Mapping[str, Any]) -> tune.Tuner:
+def make_tuner(
+    experiment: Experiment, space: Mapping[str, Any], scheduler: TrialScheduler | None = None
+) -> tune.Tuner:
     """Set up Tune for a new run.
 
     Args:
         experiment: The experiment.
         space: The resolved configuration, grid nodes included.
+        scheduler: In place of the one that the experiment names.
     """
     keys = experiment.keys
     checkpoint = keys.checkpoint_config
@@ -63,7 +66,7 @@ def make_tuner(experiment: Experiment, space: Mapping[str, Any]) -> tune.Tuner:
             num_samples=keys.num_samples,
             max_concurrent_trials=keys.max_concurrent_trials,
             time_budget_s=keys.time_budget_s,
-            scheduler=OrderlyScheduler(make_scheduler(experiment)),
+            scheduler=OrderlyScheduler(scheduler or make_scheduler(experiment)),
         ),
         run_config=tune.RunConfig(
             name=experiment.name,
@@ -129,19 +132,24 @@ def check_resumable(experiment: Experiment) -> str:
 
 
 def restored_tuner(
-    experiment: Experiment, space: Mapping[str, Any], *, finished_too: bool
+    experiment: Experiment,
+    space: Mapping[str, Any],
+    scheduler: TrialScheduler | None = None,
+    *,
+    finished_too: bool,
 ) -> tune.Tuner:
     """Set up Tune to go on with an earlier run, failed trials included.
 
     Args:
         experiment: The experiment; only its name, place and stop keys count.
         space: The configuration, for a run that was killed before any trial was noted down.
+        scheduler: For such a run, in place of the one that the experiment names.
         finished_too: Let finished trials go on as well, because the stop keys have changed.
     """
     folder = experiment_folder(experiment)
     if not is_remote(folder) and not mend_notes(Path(folder)):
         _refuse_lost_trials(Path(folder))
-        return make_tuner(experiment, space)
+        return make_tuner(experiment, space, scheduler)
     kind = tune.ResumeConfig.ResumeType
     return tune.Tuner.restore(
         check_resumable(experiment),
@@ -152,6 +160,14 @@ def restored_tuner(
             errored=kind.RESUME,
         ),
     )
+
+
+def trials_to_resume(experiment: Experiment) -> set[str]:
+    """Ids of the trials that a restored tuner has to go on with, as far as they are known."""
+    folder = Path(experiment_folder(experiment))
+    if is_remote(experiment_folder(experiment)) or not any(folder.glob(TRIALS)):
+        return set()
+    return noted_trials(folder)
 
 
 def _refuse_lost_trials(folder: Path) -> None:
@@ -169,22 +185,46 @@ def _refuse_lost_trials(folder: Path) -> None:
             )
 
 
-def fit(tuner: tune.Tuner, experiment: Experiment, view: View) -> Outcome:
-    """Run Tune to its end, to the first Ctrl-C (in order) or the second (at once)."""
+def _leave(view: View, text: str) -> None:
+    """End the view from another thread, with some last words."""
+    view.__exit__()
+    print(text)
+
+
+def fit(
+    tuner: tune.Tuner, experiment: Experiment, view: View, noted: Collection[str] = ()
+) -> Outcome:
+    """Run Tune to its end, to the first Ctrl-C (in order) or the second (at once).
+
+    Args:
+        tuner: Tune, set up.
+        experiment: The experiment.
+        view: Shows it.
+        noted: Ids of the trials to go on with, of a run that is resumed.
+
+    Raises:
+        UserError: If Tune does not go on with them.
+        OSError: If Tune cannot write its own notes.
+    """
     # Ours stand in their place (`trial_log`), except where only Ray can write.
     remote = is_remote(storage_path(experiment))
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "0" if remote else "1"
     with (
         view,
         Interrupt(lambda name: view.note(ENDING.format(name))) as interrupt,
-        RayGuard(interrupt, view.note),
-        RunWatch(view, interrupt, experiment.keys.stop) as watch,
+        RayGuard(interrupt, lambda text: _leave(view, text)),
+        RunWatch(view, interrupt, experiment.keys.stop, noted) as watch,
     ):
         at_once = False
         try:
             tuner.fit()
         except KeyboardInterrupt:
             at_once = True
+        except OSError as error:  # Tune's notes go through the temporary folder
+            raise OSError(
+                f"Ray Tune stopped, because it could not write a file ({told(error)}). Make room "
+                "there; --resume goes on from the newest checkpoint."
+            ) from error
         ends = [
             trial_end(
                 trial,

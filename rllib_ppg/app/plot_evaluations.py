@@ -20,7 +20,7 @@ EVALUATION = "rllib_ppg evaluation"
 CHALLENGE = "rllib_ppg challenge"
 VERSION = 1
 CHALLENGE_FILE = "results.json"
-LEVELS = ("test", "train", "all")
+LEVELS = ("test", "all", "train")
 """Levels of an evaluation; the first one that all files have is plotted unless one is chosen."""
 
 

@@ -38,7 +38,7 @@ _LABEL = (
 )
 _REFERENCE = "Published curves (CSV, also .csv.gz); docs/plots.md says which columns."
 _GAMES = "Only these games, with commas between them."
-_LEVELS = "Which scores of evaluations: test, train or all. Default: the first that all files have."
+_LEVELS = "Which scores of evaluations: test, all or train. Default: the first that all files have."
 _NORMALIZE = (
     "Normalised returns by this score table (easy_challenge, easy_paper, hard), mean over games."
 )

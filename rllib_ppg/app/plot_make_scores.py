@@ -198,6 +198,7 @@ def _improvement(groups: dict[str, ByGame], flags: PlotFlags, levels: str, note:
 
 
 def _gap(groups: Groups, flags: PlotFlags, note: Note) -> ScorePlot:
+    groups = _with_train_levels(groups, note)
     every = [score for members in groups.values() for score in members]
     unseen = gap_levels(every)
     columns = {}
@@ -216,6 +217,16 @@ def _gap(groups: Groups, flags: PlotFlags, note: Note) -> ScorePlot:
         lambda: draw_gap(train, test, labels, unseen),
         lambda: terminal.print_cells(differences, columns, what, labels.interval),
     )
+
+
+def _with_train_levels(groups: Groups, note: Note) -> Groups:
+    """Leave out groups that were trained on all levels: a challenge's other track has no gap."""
+    found = {n: g for n, g in groups.items() if any("train" in score.returns for score in g)}
+    if not found or len(found) == len(groups):
+        return groups
+    rest = ", ".join(name for name in groups if name not in found)
+    note(f"Left out of the gap, without scores on train levels: {rest}.")
+    return found
 
 
 def _with_mean(groups: dict[str, ByGame], flags: PlotFlags, note: Note) -> list[Cell]:

@@ -12,17 +12,13 @@ from typing import Any
 from ray import cloudpickle
 from ray.exceptions import OutOfMemoryError, RayError
 
+from rllib_ppg.algorithm.out_of_memory import killed_for_memory
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.progress import Progress, show, show_count, show_time
 from rllib_ppg.app.run_folder import free_megabytes
 from rllib_ppg.app.view import label_of
 from rllib_ppg.errors import OutOfMemory
 
-_KILLED_FOR_MEMORY = (
-    "OutOfMemory: Ray's memory monitor stopped the trial, because the machine's memory was nearly "
-    "full. Lower num_envs x rollout_fragment_length x n_pi (the frame store), num_env_runners or "
-    "micro_batch_size; or use a larger machine."
-)
 _STEP_BUDGETS = ("timesteps_total", "num_env_steps_sampled_lifetime")
 
 
@@ -47,7 +43,7 @@ def cause_of(trial: Any) -> str:
     """The error of a failed trial in one line."""
     error = error_of(trial)
     if isinstance(error, OutOfMemoryError):
-        return _KILLED_FOR_MEMORY
+        return f"OutOfMemory: {killed_for_memory('the trial')}."
     if isinstance(error, FloatingPointError | OutOfMemory):  # told whole: it ends in what to do
         return short_error(f"{type(error).__name__}: {error}", limit=2000)
     if error is not None and not isinstance(error, RayError):

@@ -40,6 +40,7 @@ class ResultFiles:
         self._config = config
         self._waiting: list[Row] = []
         self._newest: int | None = None  # iteration of the last row; None: not known
+        self._sizes: dict[str, int] = {}  # bytes of each file up to there
         self._columns: list[str] = []
 
     def write(self, result: Row) -> None:
@@ -49,12 +50,13 @@ class ResultFiles:
             OSError: If it cannot be written; it is kept.
         """
         self._waiting.append(result)
-        newest = self._begin() if self._newest is None else self._newest
-        self._newest = None
+        if self._newest is None:
+            self._newest = self._begin()
         first = iteration_of(self._waiting[0])
-        if first <= newest:
+        if first <= self._newest:
             kept = [row for row in results(self._folder) if iteration_of(row) < first]
-            self._replace(kept)
+            self._newest = None
+            self._newest = self._replace(kept)
         self._append(self._waiting)
         self._newest = iteration_of(self._waiting[-1])
         self._waiting = []
@@ -69,32 +71,39 @@ class ResultFiles:
             (self._folder / "params.pkl").write_bytes(cloudpickle.dumps(dict(self._config)))
             text = json.dumps(self._config, indent=2, sort_keys=True, cls=SafeFallbackEncoder)
             write_text(self._folder / "params.json", text)
-        rows = list(results(self._folder))
-        if rows:
-            self._replace(rows)
-        return iteration_of(rows[-1]) if rows else -1
+        return self._replace(list(results(self._folder)))
 
-    def _replace(self, rows: Sequence[Row]) -> None:
+    def _replace(self, rows: Sequence[Row]) -> int:
+        """Write both files anew; returns the last iteration in them, -1 where there is none."""
         write_text(self._folder / RESULTS, _lines(rows))
         self._columns = list(dict.fromkeys(name for row in rows for name in _flat(row)))
-        write_text(self._folder / TABLE, self._table(rows, header=True) if rows else "")
+        write_text(self._folder / TABLE, _table(rows, self._columns, header=True) if rows else "")
+        self._measure()
+        return iteration_of(rows[-1]) if rows else -1
 
     def _append(self, rows: Sequence[Row]) -> None:
-        with open(self._folder / RESULTS, "a", encoding="utf-8") as file:
-            file.write(_lines(rows))
+        """Append to both files, in place of what an attempt that failed has left there."""
         header = not self._columns
-        if header:
-            self._columns = list(_flat(rows[0]))
-        with open(self._folder / TABLE, "a", encoding="utf-8", newline="") as file:
-            file.write(self._table(rows, header=header))
+        columns = self._columns or list(_flat(rows[0]))
+        table = _table(rows, columns, header=header)
+        for name, text in ((RESULTS, _lines(rows)), (TABLE, table)):
+            with open(self._folder / name, "ab") as file:
+                file.truncate(self._sizes[name])
+                file.write(text.encode())
+        self._columns = columns
+        self._measure()
 
-    def _table(self, rows: Iterable[Row], *, header: bool) -> str:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns, extrasaction="ignore", lineterminator="\n")
-        if header:
-            writer.writeheader()
-        writer.writerows(_flat(row) for row in rows)
-        return text.getvalue()
+    def _measure(self) -> None:
+        self._sizes = {name: (self._folder / name).stat().st_size for name in (RESULTS, TABLE)}
+
+
+def _table(rows: Iterable[Row], columns: Sequence[str], *, header: bool) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(_flat(row) for row in rows)
+    return text.getvalue()
 
 
 def _lines(rows: Iterable[Row]) -> str:

@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pyarrow.fs import FileSystem
 
 from rllib_ppg._version import __version__
 from rllib_ppg.app.experiment import Experiment
-from rllib_ppg.errors import UserError
+from rllib_ppg.errors import UserError, told
 
 DEFAULT_STORAGE = "~/ray_results"
+
+_NEEDED = 1 << 16
+"""Bytes that a results folder has to take at least: what describes a run and its first results."""
 
 LOCK = ".lock"
 """The file by which two processes do not train in one folder; its lock ends with the process."""
@@ -31,7 +35,7 @@ PACKAGES = ("ray", "torch", "numpy", "gymnasium", "procgen", "procgen-mirror", "
 
 def storage_path(experiment: Experiment) -> str:
     """Where the experiment's folder goes: an absolute path, or a cloud address."""
-    given = experiment.keys.storage_path or DEFAULT_STORAGE
+    given = (experiment.keys.storage_path or DEFAULT_STORAGE).removeprefix("file://")
     return given if is_remote(given) else str(Path(given).expanduser().absolute())
 
 
@@ -41,29 +45,44 @@ def is_remote(path: str) -> bool:
 
 
 def experiment_folder(experiment: Experiment) -> str:
-    """The experiment's results folder."""
-    return f"{storage_path(experiment).rstrip('/')}/{experiment.name}"
+    """The experiment's results folder; of an address, settings after a `?` stay at its end."""
+    storage = storage_path(experiment)
+    place, mark, settings = storage.partition("?") if is_remote(storage) else (storage, "", "")
+    return f"{place.rstrip('/')}/{experiment.name}{mark}{settings}"
 
 
 def check_writable(experiment: Experiment) -> None:
     """Refuse a results folder that cannot be written; makes nothing that stays.
 
+    An address is only asked whether it is there: an object store cannot be tried without a trace.
+
     Raises:
         UserError: With the reason and `--storage-path`.
     """
     folder = experiment_folder(experiment)
-    if is_remote(folder):
-        return
-    place = Path(folder)
     try:
-        while not place.exists():
-            place = place.parent
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        reason = f"{error.strerror}: {place}" if error.strerror else str(error)
+        if is_remote(folder):
+            filesystem, path = FileSystem.from_uri(folder)
+            filesystem.get_file_info(path)
+        else:
+            _try_to_write(Path(folder))
+    except (OSError, ValueError) as error:  # pyarrow's complaint of an address is a ValueError
+        reason = told(error) if isinstance(error, OSError) else " ".join(str(error).split())
         problem = f"results cannot be written to {folder} ({reason}); use --storage-path."
         raise UserError(experiment.source.message(("storage_path",), problem)) from None
+
+
+def _try_to_write(folder: Path) -> None:
+    """Write a file that vanishes at once into a folder, or the nearest one above that exists."""
+    place = folder
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(_NEEDED))
+            file.flush()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(place)) from None
 
 
 @contextmanager
@@ -147,8 +166,11 @@ def as_yaml(experiment: Experiment, config: dict[str, Any]) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> str:

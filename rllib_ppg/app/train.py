@@ -56,7 +56,7 @@ def _run_train(flags: TrainFlags, command: Sequence[str]) -> int:
     check_flags(flags)
     if flags.video_every is not None:
         check_video_every(flags.video_every, experiments)
-    for experiment in [] if flags.dry_run else experiments:
+    for experiment in experiments:
         check_writable(experiment)
     cluster.prepare_environment(settings)
     if flags.dry_run:
@@ -174,10 +174,13 @@ def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -
     experiment = plan.experiment
     if flags.resume:
         tuner = launch.restored_tuner(experiment, plan.space, finished_too=plan.stop_changed)
+        noted = launch.trials_to_resume(experiment)
     else:
+        noted = set()
         tuner = launch.make_tuner(experiment, _with_videos(plan, flags.video_every))
     write_description(experiment, plan.complete, command, resumed=flags.resume)
-    outcome = launch.fit(tuner, experiment, make_view(plan.title, live=flags.progress))
+    view = make_view(plan.title, live=flags.progress)
+    outcome = launch.fit(tuner, experiment, view, noted)
     folder = experiment_folder(experiment)
     lines = report.closing_lines(experiment, folder, outcome.ends, command, at_once=outcome.at_once)
     print("\n".join(lines))

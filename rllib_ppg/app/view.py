@@ -130,8 +130,13 @@ class PlainView:
         self._print(f"{clock()} {text}")
 
     def _print(self, text: str) -> None:
-        self._out.write(f"{text}\n")
-        self._out.flush()
+        try:
+            self._out.write(f"{text}\n")
+            self._out.flush()
+        except BrokenPipeError:  # nobody reads any more
+            raise
+        except OSError:  # a log on a full disk ends no training
+            pass
 
 
 def label_of(trial: Any) -> str:

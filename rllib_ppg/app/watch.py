@@ -4,7 +4,7 @@ Tune pickles schedulers and callbacks into the results folder and makes them ane
 the two classes for Tune hold nothing: they pass everything on to the `RunWatch` of this process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class RunWatch:
         view: Shows it.
         interrupt: Whether Ctrl-C was pressed.
         stop: The stop keys; they replace those of a resumed trial.
+        noted: Ids of the trials of the run that is resumed; none for a new run.
 
     Attributes:
         trials: Tune's trials, those not yet started included.
@@ -44,7 +45,13 @@ class RunWatch:
 
     current: "RunWatch | None" = None
 
-    def __init__(self, view: View, interrupt: Interrupt, stop: dict[str, float]) -> None:
+    def __init__(
+        self,
+        view: View,
+        interrupt: Interrupt,
+        stop: dict[str, float],
+        noted: Collection[str] = (),
+    ) -> None:
         self.view = view
         self.interrupt = interrupt
         self.trials: Sequence[Trial] = ()
@@ -52,6 +59,7 @@ class RunWatch:
         self.statuses: dict[str, str] = {}
         self.unsaved: set[str] = set()
         self._stop = stop
+        self._noted = set(noted)
         self._given: set[str] = set()
         self._logs: dict[str, TrialLog] = {}
         self._saved: dict[str, str | None] = {}
@@ -70,7 +78,19 @@ class RunWatch:
         return self.interrupt.requested
 
     def step_begins(self, trials: Sequence[Trial]) -> None:
-        """Take note of the trials; give each the current stop keys, once."""
+        """Take note of the trials; give each the current stop keys, once.
+
+        Raises:
+            UserError: If Tune has given up to resume a run, as it does without a word.
+        """
+        missing = self._noted - {trial.trial_id for trial in trials}
+        if missing:
+            raise UserError(
+                "Ray Tune could not take up its notes about the run, so it cannot be resumed: "
+                f"{len(missing)} of {len(self._noted)} trials are missing. Begin a new run from a "
+                "checkpoint with --restore."
+            )
+        self._noted = set()
         self.trials = trials
         for trial in trials:
             if trial.trial_id not in self._given:
@@ -87,17 +107,16 @@ class RunWatch:
             end_tune_loop()
 
     def result(self, trial: Trial, result: dict[str, Any]) -> None:
-        """Show a new result, and write it to the trial's files."""
-        progress = self.progress.setdefault(trial.trial_id, Progress(self._stop))
-        progress.update(result)
-        notices = result.get("notices", [])
-        for text in notices:
-            if text not in progress.notices:  # it goes on, as a full disk does
-                self.view.event(f"{self._prefix(trial)}{text}")
-        progress.notices = notices
-        self.view.result(trial, progress, len(self.trials))
+        """Write a new result to the trial's files, and show it."""
         if not is_remote(trial.path):  # Ray's own loggers write there
             self._log(trial).write(result)
+        progress = self.progress.setdefault(trial.trial_id, Progress(self._stop))
+        progress.update(result)
+        for text in result.get("notices", []):
+            if text not in progress.notices:  # it goes on, as a full disk does
+                self.view.event(f"{self._prefix(trial)}{text}")
+        progress.notices = result.get("notices", [])
+        self.view.result(trial, progress, len(self.trials))
 
     def _log(self, trial: Trial) -> TrialLog:
         if trial.trial_id not in self._logs:
@@ -117,6 +136,7 @@ class RunWatch:
         if trial.trainable_name != "PPG" or is_remote(trial.path):
             return False
         adopted = adopt_newest(trial)
+        self._saved[trial.trial_id] = str(adopted.checkpoint) if adopted.checkpoint else None
         where = adopted.checkpoint.name if adopted.checkpoint else "the beginning"
         for note in adopted.notes:
             self.view.event(f"{self._prefix(trial)}{note} Going on from {where}.")
@@ -221,16 +241,19 @@ class OrderlyScheduler(TrialScheduler):
         return bool(self.inner.set_search_properties(metric, mode, **spec))
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Give up a trial whose error would come again; let others go on from where they were."""
+        """Give up a trial whose error would come again; let others go on from where they were.
+
+        Tune sorts the trial by its status only after this.
+        """
         self.inner.on_trial_add(tune_controller, trial)
         watch = RunWatch.current
         if not watch or trial.status != Trial.PENDING or not trial.relative_logdir:
             return
         if trial.run_metadata.error_filename and watch.is_hopeless(trial):
-            tune_controller._set_trial_status(trial, Trial.ERROR)
+            trial.set_status(Trial.ERROR)
             watch.failed(trial, again=False)
         elif watch.resumed(trial):
-            tune_controller._set_trial_status(trial, Trial.TERMINATED)
+            trial.set_status(Trial.TERMINATED)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Pass on that a trial failed."""

@@ -51,6 +51,10 @@ class ArrayEnv(Protocol):
     It may have an attribute `sample_columns`, the names and dtypes of the numbers that every
     transition gives in `columns`.
 
+    It may have a method `reseed(seed)`, after which the next `reset` begins other episodes than a
+    new object does. Without one, environments that have to begin anew on a resume begin as the run
+    did.
+
     Attributes:
         num_envs: N.
         observation_space: The space of one environment's observations.

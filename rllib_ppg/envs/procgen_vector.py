@@ -187,6 +187,15 @@ class ProcgenVectorEnv(VectorEnv):
         """Free the games; the object cannot be used afterwards."""
         self._games.close()
 
+    def reseed(self, seed: int) -> None:
+        """Make the games anew with another seed for the choice of levels.
+
+        Args:
+            seed: Any whole number; mixed into one that Procgen takes.
+        """
+        self._games.close()
+        self._make_games(self.num_envs, derive_rand_seed(seed))
+
     def vector_reset(
         self, *, seeds: Sequence[int | None] | None = None, options: Any = None
     ) -> tuple[list[np.ndarray], list[dict[str, Any]]]:

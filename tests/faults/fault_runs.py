@@ -87,6 +87,11 @@ class Runs:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
+    @property
+    def resume(self) -> tuple[str, ...]:
+        """The flag to go on, where a run has begun to be one."""
+        return ("--resume",) if list(self.storage.glob("*/tuner.pkl")) else ()
+
     def rows(self) -> list[dict[str, Any]]:
         """The whole lines of result.json."""
         try:

@@ -20,26 +20,30 @@ from fault_runs import ITERATIONS, Runs, kill, left_over, wait_until
 from test_driver_kills import check_equal, last
 from test_worker_kills import check_rows, kill_a_worker
 
+LONG = 400
+"""Iterations of a run whose workers are killed too."""
+
 
 def disturbed(runs: Runs, generator: random.Random, *, kill_workers: bool) -> dict[str, int]:
     """Run to the end through kills at random moments; returns how many there were of each kind."""
     kills = {"driver": 0, "worker": 0}
-    flags: tuple[str, ...] = ()
     while True:
-        process = runs.start(*flags)
-        end = time.monotonic() + generator.uniform(5, 25)
+        process = runs.start(*runs.resume)
+        if generator.random() < 0.8:  # else the driver may die before it trains
+            there = last(runs)
+            wait_until(lambda n=there, p=process: last(runs) > n or p.poll() is not None, "results")
+        end = time.monotonic() + generator.uniform(0, 40 if kill_workers else 6)
         while time.monotonic() < end and process.poll() is None:
             time.sleep(generator.uniform(0.1, 3))
             if kill_workers:
                 kills["worker"] += kill_a_worker(runs, generator)
         if kills["driver"] == 3 or process.poll() is not None:
-            code = process.wait(600)
+            code = process.wait(900)
             assert code == 0, runs.output[-4000:]
             return kills
         kill(process)
         kills["driver"] += 1
         wait_until(lambda: not left_over(runs.token), "the end of Ray")
-        flags = ("--resume",)
 
 
 def soak(minutes: float, seed: int, folder: Path) -> None:
@@ -51,12 +55,13 @@ def soak(minutes: float, seed: int, folder: Path) -> None:
     number = 0
     while time.monotonic() < end:
         kill_workers = bool(number % 2)
-        runs = Runs(folder / str(number), ITERATIONS, num_env_runners=2)
+        iterations = LONG if kill_workers else ITERATIONS
+        runs = Runs(folder / str(number), iterations, num_env_runners=2)
         try:
             kills = disturbed(runs, generator, kill_workers=kill_workers)
             if kill_workers:
                 check_rows(runs)
-                assert last(runs) == ITERATIONS
+                assert last(runs) == iterations
             else:
                 check_equal(runs, undisturbed)
             assert "Traceback" not in runs.output, runs.output

@@ -10,6 +10,9 @@ from fault_runs import ITERATIONS, Runs, differences, kill, left_over, state_of,
 
 from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
 
+FEW = 16
+"""Iterations of the quick test: a phase, its auxiliary phase, and the beginning of the next."""
+
 
 def newest_iteration(runs: Runs) -> int:
     """Iteration of the newest whole checkpoint, 0 where there is none."""
@@ -42,12 +45,12 @@ def last(runs: Runs) -> int:
     return max([row["training_iteration"] for row in runs.rows()], default=0)
 
 
-def check_equal(runs: Runs, undisturbed: Runs) -> None:
+def check_equal(runs: Runs, undisturbed: Runs, iterations: int = ITERATIONS) -> None:
     """The same final state, and each iteration once in all files, with the same numbers."""
     newest, expected = runs.checkpoints()[-1], undisturbed.checkpoints()[-1]
     assert differences(state_of(newest), state_of(expected)) == []
     rows, wanted = runs.rows(), undisturbed.rows()
-    assert [row["training_iteration"] for row in rows] == list(range(1, ITERATIONS + 1))
+    assert [row["training_iteration"] for row in rows] == list(range(1, iterations + 1))
     for name in ("num_env_steps_sampled_lifetime", "timesteps_total"):
         assert [row[name] for row in rows] == [row[name] for row in wanted]
     learner = [row["info"]["learner"]["default_policy"]["learner_stats"] for row in rows]
@@ -56,15 +59,16 @@ def check_equal(runs: Runs, undisturbed: Runs) -> None:
         assert differences([s[key] for s in learner], [s[key] for s in original]) == []
     with (runs.trial / "progress.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
-    assert [int(row["training_iteration"]) for row in table] == list(range(1, ITERATIONS + 1))
+    assert [int(row["training_iteration"]) for row in table] == list(range(1, iterations + 1))
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(make_runs, undisturbed):
-    runs = make_runs(ITERATIONS)
-    running, repeated = killed_once(runs, 14, 0.05)
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(make_runs):
+    undisturbed, runs = make_runs(FEW), make_runs(FEW)
+    assert undisturbed.run() == 0, undisturbed.output
+    running, repeated = killed_once(runs, 6, 0.05)
     assert running and 0 <= repeated <= 2
     assert runs.run("--resume") == 0, runs.output
-    check_equal(runs, undisturbed)
+    check_equal(runs, undisturbed, FEW)
     assert "Traceback" not in runs.output
 
 
@@ -83,7 +87,7 @@ def test_thirty_kills_at_random_moments(make_runs, undisturbed):
             )
             kills += running
             assert 0 <= repeated <= 2, f"seed {seed}"
-            flags = ("--resume",)
+            flags = runs.resume
         assert runs.processes[-1].returncode == 0, f"seed {seed}\n{runs.output}"
         check_equal(runs, undisturbed)
         assert "Traceback" not in runs.output, f"seed {seed}"

@@ -2,11 +2,12 @@
 
 import contextlib
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_runs import ITERATIONS, Runs, differences, state_of, wait_until
+from fault_runs import ITERATIONS, Runs, differences, kill, left_over, state_of, wait_until
 
 from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
 
@@ -27,10 +28,11 @@ class SmallDisk:
 
     def fill(self, trial: Path) -> None:
         if not self.mounted:
-            trial.rename(trial.with_name("away"))
-            trial.write_text("in the way")
+            if trial.is_dir():
+                trial.rename(trial.with_name("away"))
+                trial.write_text("in the way")
             return
-        with (self.folder / "ballast").open("wb", buffering=0) as file:
+        with (self.folder / "ballast").open("ab", buffering=0) as file:
             with contextlib.suppress(OSError):
                 while file.write(bytes(4096)):
                     pass
@@ -89,10 +91,33 @@ def test_a_disk_that_stays_full_costs_the_last_checkpoints_and_says_so(make_runs
     runs.storage.symlink_to(disk.folder)
     trial = fill(runs, disk)
     older = newest_whole(trial).path if disk.mounted else None
-    assert runs.processes[-1].wait(240) == 1, runs.output
+    process = runs.processes[-1]
+    while process.poll() is None:  # what is deleted there makes no room for long
+        disk.fill(trial)
+        time.sleep(0.05)
+    assert process.returncode == 1, runs.output
     assert "a newer one could not be written" in runs.output
     assert "results cannot be written" in runs.output
     assert "Traceback" not in runs.output
     if older is not None:
         assert check_checkpoint(older)["training_iteration"] >= 5
         assert not list(trial.glob(".checkpoint_unfinished/*"))
+
+
+@pytest.mark.slow
+def test_a_resume_while_the_disk_is_full_is_refused_and_later_goes_on(make_runs, disk):
+    if not disk.mounted:
+        pytest.skip("needs a disk of its own: run it where tmpfs can be mounted")
+    runs = make_runs(ITERATIONS)
+    runs.storage.symlink_to(disk.folder)
+    process = runs.start()
+    wait_until(lambda: len(runs.rows()) >= 6, "results", process)
+    kill(process)
+    wait_until(lambda: not left_over(runs.token), "the end of Ray")
+    trial = runs.trial
+    disk.fill(trial)
+    assert runs.run("--resume") == 2, runs.output
+    assert "results cannot be written" in runs.output and "Traceback" not in runs.output
+    disk.free(trial)
+    assert runs.run("--resume") == 0, runs.output
+    assert [row["training_iteration"] for row in runs.rows()] == list(range(1, ITERATIONS + 1))

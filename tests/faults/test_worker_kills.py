@@ -24,17 +24,24 @@ def kill_a_worker(runs: Runs, generator: random.Random) -> bool:
 
 
 def check_rows(runs: Runs) -> None:
-    """Every iteration once; its steps are those of the workers that were left."""
+    """Every iteration once; its steps are those of the workers that were not lost then."""
     rows = runs.rows()
     assert [row["training_iteration"] for row in rows] == list(range(1, len(rows) + 1))
-    steps = 0
+    steps, down = 0, set()
     for row in rows:
+        for text in row["notices"]:
+            worker, _, what = text.removeprefix("Worker ").partition(" ")
+            if what.startswith("was lost"):
+                down.add(worker)
+            else:
+                assert what.startswith("is back") and worker in down, text
+                down.remove(worker)
         stats = row["info"]["learner"]["default_policy"]["learner_stats"]
         made = row["num_env_steps_sampled_this_iter"]
         if not stats["phase"]["in_aux_phase"]:
+            assert stats["lost_workers"] == len(down), row["notices"]
+            assert stats["lost_envs"] == len(down) * NUM_ENVS // 2, row["notices"]
             assert made == (NUM_ENVS - stats["lost_envs"]) * STEPS
-            lost = [text for text in row["notices"] if "was lost" in text]
-            assert not lost or stats["lost_workers"] or "is back" in row["notices"][-1]
         steps += made
         assert row["num_env_steps_sampled_lifetime"] == steps
 

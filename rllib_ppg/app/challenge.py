@@ -1,0 +1,385 @@
+"""App: `rllib challenge`: train, evaluate and score by the protocol of the Procgen challenge.
+
+Ray is started only when what was given makes sense so far.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from rllib_ppg.app import cluster
+from rllib_ppg.app.challenge_file import Challenge, load_challenge
+from rllib_ppg.app.challenge_flags import ChallengeFlags
+from rllib_ppg.app.challenge_protocol import TRAINING_KEYS, Protocol
+from rllib_ppg.app.evaluate_command import Stopped
+from rllib_ppg.app.flags import TrainFlags
+from rllib_ppg.app.interrupt import Terminated, sigterm_as_exception
+from rllib_ppg.app.run_folder import check_writable, locked, versions, write_text
+from rllib_ppg.app.train import INTERRUPTED, TERMINATED, import_modules, waiting
+from rllib_ppg.app.yaml_reader import read_yaml
+from rllib_ppg.errors import UserError
+
+if TYPE_CHECKING:
+    from rllib_ppg.app.challenge_trials import Sized
+    from rllib_ppg.app.experiment import Experiment
+
+DESCRIPTION = "challenge.yaml"
+"""The challenge as it was started, in its results folder; a challenge file itself."""
+
+_NOT_WITH_RESCORE = (
+    "resume", "dry_run", "episodes", "budget_steps", "budget_seconds", "budget_scale", "settings",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A challenge under way."""
+
+    challenge: Challenge
+    sized: "Sized"
+    settings: cluster.RaySettings
+    flags: ChallengeFlags
+    command: Sequence[str]
+
+
+def run_challenge(flags: ChallengeFlags, command: Sequence[str]) -> int:
+    """Run a challenge, or score it again.
+
+    Args:
+        flags: The flags of the command line.
+        command: Its words after `rllib`, to be shown again.
+
+    Returns:
+        The exit code: 0 done, 1 some runs failed, 130 or 143 interrupted by Ctrl-C or SIGTERM.
+
+    Raises:
+        UserError: If anything that was given is wrong; nothing has been started or written then.
+    """
+    try:
+        with sigterm_as_exception():
+            return _run(flags, command)
+    except Stopped as stop:
+        _say_how_to_go_on(str(stop), command)
+        return stop.exit_code
+    except KeyboardInterrupt as error:  # outside of training and playing, which look after signals
+        terminated = isinstance(error, Terminated)
+        _say_how_to_go_on("Terminated." if terminated else "Interrupted.", command)
+        return TERMINATED if terminated else INTERRUPTED
+
+
+def _say_how_to_go_on(reason: str, command: Sequence[str]) -> None:
+    from rllib_ppg.app.report import resume_command
+
+    print(f"\n{reason}\nGo on: {resume_command(command)}", file=sys.stderr)
+
+
+def _run(flags: ChallengeFlags, command: Sequence[str]) -> int:
+    _check_flags(flags)
+    challenge = load_challenge(flags)
+    if flags.rescore:
+        return _rescore(challenge, command)
+    settings = cluster.ray_settings(train_flags(flags))
+    _check_folder(challenge, flags)
+    check_writable(challenge.experiment)
+    cluster.prepare_environment(settings)
+    with waiting("Checking ..."):
+        import_modules(flags.imports)
+        from rllib_ppg.app.challenge_trials import size
+
+        cluster.quiet_logging(settings)
+        sized = size(challenge, settings)
+    run = _Run(challenge, sized, settings, flags, command)
+    for line in describe(challenge, sized):
+        print(line)
+    return _dry_run(run) if flags.dry_run else _all_tracks(run)
+
+
+def _check_flags(flags: ChallengeFlags) -> None:
+    """Refuse flags that contradict each other."""
+    if flags.resume and flags.dry_run:
+        raise UserError("--dry-run describes a new challenge; leave --resume out.")
+    for name in _NOT_WITH_RESCORE if flags.rescore else ():
+        if getattr(flags, name):
+            option = {"settings": "--set"}.get(name, f"--{name.replace('_', '-')}")
+            raise UserError(
+                f"--rescore trains and plays nothing, so {option} has no effect; leave it out."
+            )
+
+
+def train_flags(flags: ChallengeFlags, *, resume: bool = False) -> TrainFlags:
+    """The flags that `rllib train` has too."""
+    return TrainFlags(
+        resume=resume,
+        ray_address=flags.ray_address,
+        ray_num_cpus=flags.ray_num_cpus,
+        ray_num_gpus=flags.ray_num_gpus,
+        wait_for_resources=flags.wait_for_resources,
+        progress=flags.progress,
+        info=flags.info,
+        debug=flags.debug,
+    )
+
+
+def _check_folder(challenge: Challenge, flags: ChallengeFlags) -> None:
+    """Refuse to begin where a challenge lies already, and to go on where none or another does."""
+    path = challenge.folder / DESCRIPTION
+    if not flags.resume:
+        if path.exists() and not flags.dry_run:
+            raise UserError(
+                f"There is a challenge in {challenge.folder} already. --resume goes on with it, "
+                "--rescore scores it again, --experiment-name NAME begins another one."
+            )
+        return
+    if not path.is_file():
+        there = sorted(
+            each.parent.name for each in challenge.folder.parent.glob(f"*/{DESCRIPTION}")
+        )
+        raise UserError(
+            f"There is no challenge in {challenge.folder} to resume"
+            f"{'; challenges there: ' + ', '.join(there) if there else ''}. Start it without "
+            "--resume, or name it with --experiment-name and --storage-path."
+        )
+    earlier, config = read_description(path)
+    pairs = {
+        key: (getattr(earlier, key), getattr(challenge.protocol, key)) for key in TRAINING_KEYS
+    }
+    mine = challenge.experiment.config
+    pairs |= {key: (config.get(key), mine.get(key)) for key in {**config, **mine}}
+    for key, (was, now) in pairs.items():
+        if was != now:
+            raise UserError(
+                f"--resume goes on with the challenge in {challenge.folder} as it was started: "
+                f"{key} was {was} there and is {now} here. Give the same, or begin another one "
+                "with --experiment-name."
+            )
+
+
+def read_description(path: Path) -> tuple[Protocol, dict[str, Any]]:
+    """Read the protocol and the experiment's configuration of the challenge in a folder.
+
+    Raises:
+        UserError: If it is broken.
+    """
+    data = read_yaml(path.read_text(encoding="utf-8"), str(path)).data
+    try:
+        (content,) = data.values()
+        return Protocol(**content["protocol"]), dict(content["experiment"]["config"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{path} is not as it was written ({' '.join(str(error).split())})."
+        ) from None
+
+
+def _write_description(challenge: Challenge) -> None:
+    keys = challenge.experiment.keys.model_dump(
+        exclude_unset=True, exclude={"env", "stop", "storage_path"}
+    )
+    content = {challenge.name: {"protocol": challenge.protocol.model_dump(), "experiment": keys}}
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    write_text(challenge.folder / DESCRIPTION, text)
+
+
+def describe(challenge: Challenge, sized: "Sized") -> list[str]:
+    """What a challenge is, before it starts."""
+    from rllib_ppg.app.progress import show_time
+
+    protocol = challenge.protocol
+    games, seeds, tracks = protocol.games, protocol.seeds, protocol.tracks
+    trials = len(games) * len(seeds) * len(tracks)
+    scale = protocol.budget_scale
+    lines = [
+        f"{challenge.name}: {trials} trials, {len(tracks)} track(s) x {len(games)} game(s) x "
+        f"{len(seeds)} seed(s)",
+        f"  tracks       {', '.join(tracks)}",
+        f"  games        {', '.join(games)}",
+        f"  seeds        {', '.join(map(str, seeds))}",
+        f"  each trial   {sized.steps:,} environment steps ({sized.steps // sized.rows} iterations "
+        f"of {sized.rows:,}, {sized.aux_phases} auxiliary phases), "
+        f"ends before {show_time(protocol.seconds)}; at most "
+        f"{show_time(trials * protocol.seconds)} in all if one by one",
+        f"  evaluation   {protocol.episodes} episodes, score table {protocol.score_table}",
+        f"  results to   {challenge.folder}",
+    ]
+    if scale < 1:
+        names = ("num_envs", "rollout_fragment_length", "n_pi", "nminibatch", "aux_mbsize")
+        shown = ", ".join(f"{name} {sized.config[name]}" for name in names if name in sized.config)
+        lines.append(f"  rehearsal    budget scale {scale:g}: {shown}")
+    return [*lines, *(f"  {note}" for note in challenge.notes)]
+
+
+def _dry_run(run: _Run) -> int:
+    from rllib_ppg.app.challenge_trials import track_experiment
+    from rllib_ppg.app.dry_run import dry_run
+
+    track = run.challenge.protocol.tracks[0]
+    experiment = track_experiment(run.challenge, run.sized, track)
+    if len(run.challenge.protocol.tracks) > 1:
+        print("The tracks differ in env_config.num_levels only; the first one:")
+    print()
+    return dry_run([experiment], run.settings, train_flags(run.flags))
+
+
+def _all_tracks(run: _Run) -> int:
+    from rllib_ppg.app.challenge_trials import track_experiment
+
+    challenge = run.challenge
+    experiments = [
+        track_experiment(challenge, run.sized, track) for track in challenge.protocol.tracks
+    ]
+    if run.settings.address is None:  # everything is known before Ray is started
+        _make_plans(experiments, run)
+    with ExitStack() as stack:
+        stack.enter_context(locked(challenge.experiment))
+        if run.flags.resume:  # episodes and score table may be others now
+            _write_description(challenge)
+        code = 0
+        for experiment in experiments:
+            code = max(code, _track(experiment, run, stack))
+            if code >= INTERRUPTED:
+                _say_how_to_go_on("Interrupted.", run.command)
+                return code
+    return max(code, _score(challenge, challenge.protocol, run.command))
+
+
+def _make_plans(experiments: Sequence["Experiment"], run: _Run) -> None:
+    from copy import deepcopy
+
+    from rllib_ppg.app.plan import make_plan
+
+    for experiment in experiments:
+        make_plan(deepcopy(experiment), run.settings, train_flags(run.flags))
+
+
+def _track(experiment: "Experiment", run: _Run, stack: ExitStack) -> int:
+    """Train and evaluate what is missing of a track; Ray is started where something is."""
+    from rllib_ppg.app.challenge_disk import find_trained
+    from rllib_ppg.app.challenge_evaluate import missing_jobs, run_jobs
+
+    challenge, protocol = run.challenge, run.challenge.protocol
+    track, folder = experiment.name, challenge.folder
+    code = 0
+    if not _is_trained(folder, track, protocol):
+        _start_ray(run, stack)
+        code = _train(experiment, run)
+        if code >= INTERRUPTED:
+            return code
+    trained = find_trained(folder / track)
+    wanted = [
+        trained[game, seed]
+        for game in protocol.games
+        for seed in protocol.seeds
+        if (game, seed) in trained
+    ]
+    jobs = missing_jobs(folder, track, wanted, protocol)
+    if jobs:
+        _start_ray(run, stack)
+        code = max(code, int(bool(run_jobs(jobs, protocol, run.settings))))
+    return code
+
+
+def _is_trained(folder: Path, track: str, protocol: Protocol) -> bool:
+    """Whether all trials of a track are over, each evaluated or with its last checkpoint."""
+    from rllib_ppg.app.challenge_disk import find_trained
+    from rllib_ppg.app.challenge_evaluate import missing_jobs
+
+    trained = find_trained(folder / track)
+    for game in protocol.games:
+        for seed in protocol.seeds:
+            one = trained.get((game, seed))
+            if one is None or not one.done:
+                return False
+            if missing_jobs(folder, track, [one], protocol) and not one.complete():
+                return False
+    return True
+
+
+def _start_ray(run: _Run, stack: ExitStack) -> None:
+    """Start Ray unless it is running; it ends with the stack."""
+    import ray
+
+    if not ray.is_initialized():
+        with waiting("Starting Ray ..."):
+            stack.enter_context(cluster.session(run.settings))
+
+
+def _train(experiment: "Experiment", run: _Run) -> int:
+    """Train the trials of a track, or go on with them."""
+    from rllib_ppg.app import launch
+    from rllib_ppg.app.challenge_trials import time_guard
+    from rllib_ppg.app.plan import make_plan
+    from rllib_ppg.app.run_folder import experiment_folder, write_description
+    from rllib_ppg.app.view import make_view
+
+    resume = (Path(experiment_folder(experiment)) / "tuner.pkl").is_file()
+    plan = make_plan(experiment, run.settings, train_flags(run.flags, resume=resume))
+    for note in plan.notes:
+        print(note)
+    _write_description(run.challenge)  # not before: until here nothing has to be resumed
+    guard = time_guard(run.challenge, run.sized)
+    if resume:
+        tuner = launch.restored_tuner(experiment, plan.space, guard, finished_too=False)
+        noted = launch.trials_to_resume(experiment)
+    else:
+        noted = set()
+        tuner = launch.make_tuner(experiment, plan.space, guard)
+    write_description(experiment, plan.complete, run.command, resumed=resume)
+    view = make_view(plan.title, live=run.flags.progress)
+    outcome = launch.fit(tuner, experiment, view, noted)
+    for end in outcome.ends:
+        if end.cause:
+            print(f"trial {end.name} failed: {end.cause}\n  {Path(end.folder) / 'error.txt'}")
+    return outcome.exit_code
+
+
+def _rescore(challenge: Challenge, command: Sequence[str]) -> int:
+    """Score what is on disk again; only what cannot be read is an error."""
+    path = challenge.folder / DESCRIPTION
+    if not path.is_file():
+        raise UserError(
+            f"There is no challenge in {challenge.folder} to score; name it with "
+            "--experiment-name and --storage-path."
+        )
+    check_writable(challenge.experiment)
+    with locked(challenge.experiment):
+        _score(challenge, read_description(path)[0], command)
+    return 0
+
+
+def _score(challenge: Challenge, trained_by: Protocol, command: Sequence[str]) -> int:
+    """Write results and report, and print the tables; returns 1 where runs are missing."""
+    from rllib_ppg.app.challenge_report import write_report
+    from rllib_ppg.app.challenge_results import make_results, results_path
+    from rllib_ppg.app.challenge_tables import notes_of, print_sheet, sheets_of
+    from rllib_ppg.app.evaluate_result import write
+
+    budget = {
+        "steps": trained_by.steps, "seconds": trained_by.seconds, "scale": trained_by.budget_scale
+    }  # fmt: skip
+    results = make_results(challenge.folder, challenge.name, challenge.protocol, versions(), budget)
+    _check_some(results, challenge)
+    path = results_path(challenge.folder)
+    write(path, results)
+    report = write_report(path, results, command)
+    for track in results["summary"]:
+        for sheet in sheets_of(results, track):
+            print_sheet(sheet)
+        print("", *notes_of(results, track), sep="\n")
+    for each in results["missing"]:
+        print(f"Missing: {each['track']}, {each['game']}, seed {each['seed']}: {each['reason']}")
+    print(f"\nWrote {path}\nWrote {report}")
+    return int(bool(results["missing"]))
+
+
+def _check_some(results: Mapping[str, Any], challenge: Challenge) -> None:
+    if results["runs"]:
+        return
+    reasons = sorted({each["reason"] for each in results["missing"]})
+    raise UserError(
+        f"{challenge.folder} holds no run that could be scored ({'; '.join(reasons)}); nothing was "
+        "written. --resume goes on with it."
+    )

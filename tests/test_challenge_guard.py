@@ -1,0 +1,94 @@
+"""The time guard: a trial ends before its seconds, and one that has ended rests."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from challenge_files import trained
+from ray import cloudpickle
+from ray.tune.schedulers import TrialScheduler
+
+from rllib_ppg.app.challenge_guard import TimeGuard
+
+STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
+TRIAL = SimpleNamespace(trial_id="t")
+
+
+class Clock:
+    """Time that a test sets."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("rllib_ppg.app.challenge_guard.time", made)
+    return made
+
+
+def play(guard: TimeGuard, clock: Clock, iterations: list[float], *, saving: float = 0.0) -> float:
+    """Run iterations of some seconds until the guard ends the trial; returns the seconds then."""
+    begin, trained_for = clock.now, 0.0
+    for number, seconds in enumerate(iterations, start=1):
+        clock.now += seconds
+        trained_for += seconds
+        result = {
+            "time_this_iter_s": seconds, "time_total_s": trained_for,
+            "time_since_restore": trained_for, "iterations_since_restore": number,
+        }  # fmt: skip
+        if guard.on_trial_result(None, TRIAL, result) == STOP:
+            return clock.now - begin
+        clock.now += saving
+    raise AssertionError("the guard never ended the trial")
+
+
+@pytest.mark.parametrize("length", [0.5, 1.0, 3.0, 7.0])
+def test_a_trial_ends_within_its_seconds_and_uses_most_of_them(clock: Clock, length: float):
+    seconds = play(TimeGuard(100, 5, 0), clock, [length] * 300)
+    assert 95 - 2.2 * length <= seconds <= 95
+
+
+def test_the_longest_iteration_counts_not_the_last_one(clock: Clock):
+    seconds = play(TimeGuard(100, 5, 0), clock, [20.0] + [1.0] * 200)
+    assert seconds <= 95 - 20
+
+
+def test_a_slice_of_an_auxiliary_phase_is_expected_before_there_was_one(clock: Clock):
+    assert play(TimeGuard(100, 5, 30), clock, [1.0] * 200) <= 95 - 30
+
+
+def test_checkpoints_between_iterations_count(clock: Clock):
+    assert play(TimeGuard(100, 5, 0), clock, [1.0] * 200, saving=1.0) <= 95
+
+
+def test_seconds_of_an_earlier_process_count_and_the_pause_does_not(clock: Clock):
+    guard = cloudpickle.loads(cloudpickle.dumps(TimeGuard(100, 5, 0)))
+    result = {"time_this_iter_s": 1.0, "time_since_restore": 1.0, "iterations_since_restore": 1}
+    assert guard.on_trial_result(None, TRIAL, {**result, "time_total_s": 50.0}) == CONTINUE
+    assert guard.on_trial_result(None, TRIAL, {**result, "time_total_s": 94.5}) == STOP
+
+
+@pytest.mark.parametrize(
+    ("done", "checkpoint", "expected"),
+    [(True, True, ["TERMINATED"]), (True, False, []), (False, True, [])],
+)
+def test_a_trial_that_is_over_and_saved_rests(
+    tmp_path: Path, done: bool, checkpoint: bool, expected: list[str]
+):
+    folder = trained(tmp_path, "maze", 1, {100: 1.0}, done=done, checkpoint=checkpoint)
+    found: list[str] = []
+    one = SimpleNamespace(
+        status="PENDING", relative_logdir="x", path=str(folder), set_status=found.append
+    )
+    TimeGuard(100, 5, 0).on_trial_add(None, one)
+    assert found == expected
+
+
+def test_a_new_trial_is_left_alone():
+    new = SimpleNamespace(status="PENDING", relative_logdir=None)
+    TimeGuard(100, 5, 0).on_trial_add(None, new)
+    assert new.status == "PENDING"

@@ -1,0 +1,76 @@
+"""The trials of a track: what the protocol makes of an experiment."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from challenge_files import EXPERIMENT, challenge_file
+
+from rllib_ppg.app.challenge_file import Challenge, load_challenge
+from rllib_ppg.app.challenge_flags import ChallengeFlags
+from rllib_ppg.app.challenge_trials import size, track_experiment
+from rllib_ppg.app.cluster import RaySettings
+from rllib_ppg.app.variants import variants
+from rllib_ppg.errors import UserError
+
+HERE = RaySettings(num_cpus=2, num_gpus=0)
+
+
+def made(folder: Path, experiment: Any = None, **protocol: Any) -> Challenge:
+    path = challenge_file(folder, experiment, **protocol)
+    return load_challenge(ChallengeFlags(str(path), storage_path=str(folder / "out")))
+
+
+def test_there_is_one_trial_a_game_and_seed(tmp_path: Path):
+    challenge = made(tmp_path, games=["maze", "ninja"], seeds=[4, 5, 6])
+    sized = size(challenge, HERE)
+    for track, levels in (("sample_efficiency", 0), ("generalization", 200)):
+        experiment = track_experiment(challenge, sized, track)
+        found = variants(experiment.config)
+        games = {(each["env_config"]["env_name"], each["seed"]) for each in found}
+        assert len(games) == len(found) == 6
+        for each in found:
+            options = each["env_config"]
+            assert (options["num_levels"], options["start_level"]) == (levels, 0)
+            assert options["distribution_mode"] == "easy"
+        assert experiment.keys.stop == {"timesteps_total": 768}
+        assert experiment.keys.storage_path == str(tmp_path / "out" / "tiny")
+        assert experiment.name == track
+
+
+def test_a_trial_never_has_more_steps_than_the_budget(tmp_path: Path):
+    for budget, steps in ((128, 128), (255, 128), (256, 256)):
+        assert size(made(tmp_path, budget_steps=budget), HERE).steps == steps
+    with pytest.raises(UserError, match="less than the 128 environment steps of one iteration"):
+        size(made(tmp_path, budget_steps=127), HERE)
+
+
+def test_auxiliary_phases_are_counted_and_cut_to_the_margin(tmp_path: Path):
+    sized = size(made(tmp_path), HERE)
+    assert (sized.rows, sized.aux_phases) == (128, 2)
+    assert sized.config["aux_slice_s"] == 3  # half of a twentieth of 120 seconds
+
+
+def test_the_rehearsal_goes_through_two_auxiliary_phases():
+    path = Path(__file__).parents[1] / "experiments" / "challenge_rehearsal.yaml"
+    sized = size(load_challenge(ChallengeFlags(str(path))), HERE)
+    assert (sized.steps, sized.aux_phases) == (12_288, 2)
+
+
+def test_options_of_the_environment_are_kept(tmp_path: Path):
+    config = {**EXPERIMENT["config"], "env_config": {"frame_stack": 2}}
+    challenge = made(tmp_path, {**EXPERIMENT, "config": config})
+    experiment = track_experiment(challenge, size(challenge, HERE), "generalization")
+    assert experiment.config["env_config"]["frame_stack"] == 2
+
+
+def test_a_scale_shrinks_the_experiment(tmp_path: Path):
+    sized = size(made(tmp_path, budget_steps=100_000, budget_scale=0.01), HERE)
+    assert (sized.config["num_envs"], sized.config["n_pi"]) == (4, 2)
+    assert sized.steps <= 1000 and sized.aux_phases >= 2
+
+
+def test_a_wrong_configuration_names_its_line(tmp_path: Path):
+    config = {**EXPERIMENT["config"], "gama": 1}
+    with pytest.raises(UserError, match=r'tiny.yaml:\d+.*Did you mean "gamma"'):
+        size(made(tmp_path, {**EXPERIMENT, "config": config}), HERE)

@@ -1,0 +1,70 @@
+"""The generalization winner's policy phase against its numbers, from raw rewards to weights."""
+
+import numpy as np
+import pytest
+import winner_a
+import winner_files
+from winner_files import firsts_of
+
+from rllib_ppg.algorithm.parts import reward_pipeline
+from rllib_ppg.core.learner import PolicyBatch
+from rllib_ppg.core.returns import compute_gae, standardize
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@pytest.mark.parametrize("case", winner_files.cases("a_policy_phase", "adv_std"))
+def test_returns_losses_gradients_and_weights_of_every_step(case):
+    golden = winner_files.load("a_policy_phase")
+    own, data = golden.below(case), golden.below("batch")
+    hp = own.below("hp")
+    envs, steps = data["action"].shape
+    config = winner_files.make_config(
+        envs,
+        steps,
+        aux_mbsize=1,
+        **winner_a.policy_options(hp, envs * steps),
+        **winner_a.reward_options(hp, golden.number("return_max")),
+    )
+    learner = winner_a.make_learner(config, golden, "param0", iter(own["perm"]))
+    rewards = reward_pipeline(config)(
+        data["reward_raw"].T, firsts_of(data["done"]).T, np.arange(envs)
+    )
+    np.testing.assert_allclose(rewards.T, own["reward"], **CLOSE)
+    bootstrap = learner.values(data["final_ob"])
+    np.testing.assert_allclose(bootstrap, own["bootstrap"], **winner_a.OUTPUT)
+    advantages, targets = compute_gae(
+        rewards,
+        data["value"].T,
+        bootstrap,
+        data["done"].T,
+        gamma=config.gamma,
+        lambda_=config.lambda_,
+    )
+    np.testing.assert_allclose(advantages.T, own["adv"], **winner_a.OUTPUT)
+    np.testing.assert_allclose(targets.T, own["ret"], **winner_a.OUTPUT)
+    standard = standardize(advantages, std_min=config.advantage_std_min).T
+    np.testing.assert_allclose(standard, own["adv_std"].reshape(envs, steps), **winner_a.OUTPUT)
+    batch = PolicyBatch(
+        data["obs"],
+        data["action"],
+        data["logp"],
+        np.ascontiguousarray(standard),
+        np.ascontiguousarray(targets.T),
+        data["value"],
+    )
+
+    def after_first() -> None:
+        gradients = winner_files.named(own, "grad0")
+        if gradients:
+            winner_files.assert_gradients(learner.network, gradients)
+        expected = winner_files.named(own, "param_step1")
+        winner_files.assert_parameters(learner.network, expected, 2e-5)
+
+    made = winner_a.run_policy_phase(learner, batch, own, after_first)
+    assert made == own["n_steps"][0]
+    assert learner.lr == own["lr_policy"][0]
+    if learner.policy_settings.optimizers == "heads":
+        assert learner.value_lr == own["lr_value"][0]
+    winner_files.assert_parameters(learner.network, winner_files.named(own, "param1"), 2e-5)
+    winner_a.assert_optimizers(learner, own.below("opt"))

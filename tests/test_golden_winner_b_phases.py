@@ -1,0 +1,239 @@
+"""Both phases of the sample-efficiency winner against its numbers."""
+
+import numpy as np
+import pytest
+import torch
+import winner_b
+import winner_files
+from golden_files import Golden
+
+from rllib_ppg.core.augment import Augmentation
+from rllib_ppg.core.entropy import EntropyCoefficient
+from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
+from rllib_ppg.core.returns import standardize
+from rllib_ppg.core.segments import segment_rows
+
+
+def policy_batch(data: Golden, infos: bool) -> PolicyBatch:
+    return PolicyBatch(
+        data["ob"],
+        data["action"],
+        data["old_logp"],
+        data["adv"],
+        data["vtarg"],
+        data["old_value"],
+        prev_actions=data["prev_action"],
+        num_unique_states=data["num_unique_states"] if infos else None,
+        episode_step=data["t"] if infos else None,
+    )
+
+
+@pytest.mark.parametrize("case", winner_files.cases("b_policy_phase", "fraction_unique"))
+def test_losses_clipping_and_weights_of_every_policy_step(case):
+    golden = winner_files.load("b_policy_phase")
+    if f"{case}/mb_row" not in golden:
+        return  # of the coefficient alone, below
+    own, data = golden.below(case), golden.below("batch")
+    hp = own.below("hp")
+    envs, steps = data["action"].shape
+    config = winner_b.make_config(
+        golden,
+        envs,
+        steps,
+        n_epoch_pi=hp.count("epochs"),
+        n_epoch_vf=hp.count("epochs"),
+        mbsize_rows=hp.count("minibatch"),
+        n_aux_epochs=0,
+        **winner_b.options(hp),
+    )
+    standard = standardize(data["adv_raw"], std_min=config.advantage_std_min)
+    np.testing.assert_allclose(standard, data["adv"], rtol=1e-5, atol=1e-5)
+    minibatches = winner_b.filled(own["mb_row"])
+    drawn = winner_b.permutations(minibatches, envs * steps)
+    learner = winner_b.make_learner(config, golden, "param0", drawn)
+    batch = policy_batch(data, bool(hp["use_infos"]))
+    made = learner.policy_steps(batch)
+    for k, rows in enumerate(minibatches):
+        kl = winner_b.kl_from(learner, batch, data["old_logits"], rows)
+        np.testing.assert_allclose(kl, own["kl"][k], **winner_b.LOSS)
+        step = next(made)
+        assert step.units.tolist() == rows.tolist()
+        winner_b.assert_policy_step(learner, step.stats, own, k)
+        if k == 0:
+            assert_first_gradient(learner, own)
+            assert_raw_gradient(golden, own, config, batch)
+    assert next(made, None) is None
+    winner_b.assert_weights(learner, own, "param_last")
+
+
+def assert_first_gradient(learner: PhasicLearner, own: Golden) -> None:
+    if final := winner_files.named(own, "grad_final"):
+        winner_files.assert_gradients(learner.network, final)
+
+
+def assert_raw_gradient(golden: Golden, own: Golden, config, batch: PolicyBatch) -> None:
+    """Compare the first gradient before it is clipped, and after it is element by element."""
+    if not winner_files.named(own, "grad_raw"):
+        return
+    rows = batch.logp.size
+    for prefix, elementwise in (("grad_raw", None), ("grad_elem", config.grad_clip_elementwise)):
+        expected = winner_files.named(own, prefix)
+        other = config.copy(copy_frozen=False)
+        other.update_from_dict({"grad_clip": None, "grad_clip_elementwise": elementwise})
+        drawn = winner_b.permutations(winner_b.filled(own["mb_row"]), rows)
+        learner = winner_b.make_learner(other, golden, "param0", drawn)
+        next(learner.policy_steps(batch))
+        if expected:
+            winner_files.assert_gradients(learner.network, expected)
+        connected = {n for n, p in learner.network.named_parameters() if p.grad is not None}
+        assert not expected or connected == set(expected)
+        norm = winner_b.gradient_norm(learner)
+        name = "grad_norm_raw" if elementwise is None else "grad_norm_elem"
+        np.testing.assert_allclose(norm, own[name][0], **winner_b.NORM)
+
+
+def test_the_entropy_coefficient_over_a_sequence_of_minibatches():
+    golden = winner_files.load("b_policy_phase").below("entropy")
+    config = winner_files.make_config(
+        4,
+        4,
+        nminibatch=1,
+        aux_mbsize=1,
+        entropy_coeff=golden.number("base_coeff"),
+        alternate_entropy_coeff=golden.number("alternate_coeff"),
+        unique_threshold=golden.number("threshold"),
+    )
+    settings = config.policy_phase_settings()
+    rule = EntropyCoefficient(
+        settings.entropy_coeff, settings.alternate_entropy_coeff, settings.unique_threshold
+    )
+    for i, has_infos in enumerate(golden["has_infos"]):
+        unique = golden["num_unique_states"][i] if has_infos else None
+        found = rule.observe(unique, golden["t"][i])
+        np.testing.assert_allclose(found, golden["coeff"][i], rtol=1e-5, atol=1e-6)
+
+
+def set_adam(learner: PhasicLearner, golden: Golden) -> None:
+    """Give the one Adam a recorded state."""
+    state = learner.get_state()
+    moments = {
+        ours: winner_files.named(golden, f"state/{theirs}")
+        for theirs, ours in (("adam_m", "exp_avg"), ("adam_v", "exp_avg_sq"))
+    }
+    step = np.float32(golden.count("state/adam_step"))
+    state["optimizers"]["one"] = {
+        name: {"step": step, **{k: values[name].numpy() for k, values in moments.items()}}
+        for name in moments["exp_avg"]
+    }
+    learner.set_state(state)
+
+
+@pytest.mark.parametrize("case", winner_files.cases("b_aux_phase", "bc"))
+def test_losses_and_weights_of_every_auxiliary_step(case):
+    golden = winner_files.load("b_aux_phase")
+    own, memory = golden.below(case), golden.below("mem")
+    common = golden.below("hp")
+    iterations, envs, steps = memory["vtarg"].shape
+    store = winner_b.fill_store(memory["ob"], memory["prev_action"], memory["vtarg"])
+    config = winner_b.make_config(
+        golden,
+        envs,
+        steps,
+        model={"dropout": own.number("hp/dropout")},
+        n_pi=iterations,
+        nminibatch=1,
+        n_aux_epochs=own.count("hp/epochs"),
+        aux_mbsize_rows=common.count("minibatch"),
+        aux_augmentation="random_translate",
+        **winner_b.options(common),
+    )
+    minibatches = winner_b.filled(own["mb_row"])
+    order = segment_rows(store.pairs(), steps)
+    drawn = winner_b.permutations(minibatches, iterations * envs * steps, order)
+    noise = winner_b.recorded_noise(own)
+    learner = winner_b.make_learner(config, golden, "state/param", drawn, noise)
+    set_adam(learner, golden)
+    phase = learner.begin_aux_phase(store)
+    before = store.obs.copy()
+    winner_b.record(phase, golden["old_logits"])
+    for k, rows in enumerate(minibatches):
+        step = phase.step()
+        assert step is not None and step.units.tolist() == rows.tolist()
+        winner_b.assert_aux_step(learner, step.stats, own, k)
+        if k == 0 and "param1" in {key.split("/")[0] for key in own.arrays}:
+            winner_b.assert_weights(learner, own, "param1")
+    assert phase.done
+    np.testing.assert_array_equal(store.obs, before)
+    winner_b.assert_weights(learner, own, "param_last")
+
+
+class Recorded(Augmentation):
+    """Frames and masks of the DrAC case under test, in the order of the batch's rows."""
+
+    frames: np.ndarray
+    mask: np.ndarray
+
+    def draw(self, shape, generator):
+        return {"row": np.arange(shape[0])}
+
+    def apply(self, frames, draws):
+        return torch.from_numpy(self.frames[draws["row"]])
+
+    def policy_mask(self, draws):
+        return self.mask[draws["row"]]
+
+
+@pytest.mark.parametrize("case", winner_files.cases("b_drac", "policy_term"))
+def test_the_drac_loss_and_one_update(case):
+    golden = winner_files.load("b_drac")
+    own, data = golden.below(case), golden.below("batch")
+    hp = own.below("hp")
+    envs, steps = data["action"].shape
+    rows = envs * steps
+    Recorded.frames = own["ob_aug"].reshape(rows, *own["ob_aug"].shape[2:])
+    Recorded.mask = own["policy_mask"].reshape(rows).astype(np.float32)
+    config = winner_b.make_config(
+        golden,
+        envs,
+        steps,
+        model={"dropout": hp.number("dropout")},
+        nminibatch=1,
+        n_aux_epochs=0,
+        drac_augmentation=f"{__name__}.Recorded",
+        **winner_b.options(hp),
+    )
+    masks = {"mask_fc": "dense", **{f"mask_stage{i}": f"stage{i}" for i in range(9)}}
+
+    def draw(shape):
+        draws = {"augment/row": np.arange(rows)}
+        for theirs, ours in masks.items():
+            if theirs in own:
+                draws[f"kept/{ours}"] = own[theirs].reshape(rows, -1) > 0
+        return draws
+
+    raw = config.copy(copy_frozen=False)
+    raw.update_from_dict({"grad_clip": None, "grad_clip_elementwise": None})
+    for each, name in ((raw, "grad_raw"), (config, "param1")):
+        drawn = iter([np.arange(rows), np.zeros(1, np.int64)])
+        learner = winner_b.make_learner(each, golden, "param0", drawn, draw)
+        batch = PolicyBatch(
+            data["ob"],
+            data["action"],
+            data["old_logp"],
+            data["adv"],
+            data["vtarg"],
+            data["old_value"],
+            prev_actions=data["prev_action"],
+        )
+        (step,) = learner.policy_steps(batch)
+        found = {key: float(value) for key, value in step.stats.items()}
+        np.testing.assert_allclose(found["drac_value"], own.number("value_term"), **winner_b.LOSS)
+        np.testing.assert_allclose(found["drac_policy"], own.number("policy_term"), **winner_b.LOSS)
+        np.testing.assert_allclose(found["loss_total"], own.number("loss_total"), **winner_b.LOSS)
+        np.testing.assert_allclose(found["policy_gradient_loss"], own.number("pg"), **winner_b.LOSS)
+        np.testing.assert_allclose(found["entropy"], own.number("entropy"), **winner_b.LOSS)
+        np.testing.assert_allclose(found["grad_norm"], own.number("grad_norm_raw"), **winner_b.NORM)
+        if name == "grad_raw":
+            winner_files.assert_gradients(learner.network, winner_files.named(own, name))
+        else:
+            winner_b.assert_weights(learner, own, name)

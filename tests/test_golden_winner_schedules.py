@@ -1,0 +1,171 @@
+"""Schedules, adaptive discount, best weights and update arithmetic of the generalization winner."""
+
+import numpy as np
+import pytest
+import winner_a
+import winner_files
+
+from rllib_ppg.algorithm.parts import gamma_rule, phase_plan, run_budget
+from rllib_ppg.core.segments import aux_pieces
+from rllib_ppg.core.updates import in_steps
+from rllib_ppg.errors import UserError
+
+EXACT = {"rtol": 1e-9, "atol": 0}
+NAME = "a_schedules"
+
+
+def make_config(**options):
+    return winner_files.make_config(4, 4, nminibatch=1, aux_mbsize=1, **options)
+
+
+@pytest.mark.parametrize("case", winner_files.cases(NAME, "lr_policy"))
+def test_learning_rates(case):
+    whole = winner_files.load(NAME)
+    golden = whole.below(case)
+    if "steps" not in golden:
+        return  # of a whole run, below
+    config = make_config(**winner_a.rate_options(golden.below("hp"), whole.count("total_steps")))
+    rates = [config.rates(int(s), i + 1) for i, s in enumerate(golden["steps"])]
+    for column, name in enumerate(("lr_policy", "lr_aux", "lr_value")):
+        np.testing.assert_allclose([r[column] for r in rates], golden[name], **EXACT)
+
+
+@pytest.mark.parametrize("case", winner_files.cases(NAME, "ent_coef"))
+def test_entropy_coefficients(case):
+    whole = winner_files.load(NAME)
+    golden = whole.below(case)
+    hp = golden.below("hp")
+    config = make_config(**winner_a.entropy_options(hp, whole.count("total_steps")))
+    found = [config.scheduled("entropy_coeff", int(s)) for s in golden["steps"]]
+    np.testing.assert_allclose(found, golden["ent_coef"], **EXACT)
+
+
+@pytest.mark.parametrize("case", winner_files.cases(NAME, "gamma_start"))
+def test_the_discount_follows_solved_episodes(case):
+    golden = winner_files.load(NAME).below(case)
+    config = make_config(
+        gamma=golden.number("gamma_start"),
+        return_max=golden.number("return_max"),
+        adaptive_gamma=bool(golden["adaptive_gamma"]),
+    )
+    rule = gamma_rule(config)
+    for i, expected in enumerate(golden["gamma"]):
+        if rule is None:
+            assert config.gamma == expected
+            continue
+        mine = golden["ep_batch"] == i
+        rule.note(golden["ep_r"][mine].tolist(), golden["ep_length"][mine].tolist())
+        rule.move()
+        np.testing.assert_allclose(rule.gamma, expected, **EXACT)
+        assert len(rule.lengths) == golden["held"][i]
+
+
+@pytest.mark.parametrize("case", winner_files.cases(NAME, "weights_batch"))
+def test_the_best_weights_are_kept_and_end_the_run(case):
+    whole = winner_files.load(NAME)
+    golden = whole.below(case)
+    config = make_config(
+        best_weights=True,
+        budget_env_steps=whole.count("total_steps"),
+        budget_s=golden.number("max_time"),
+        budget_margin_s=whole.number("best/buffer_time"),
+    )
+    budget, steps = run_budget(config), 0
+    for i in range(len(golden["n_steps"])):
+        steps += int(golden["n_steps"][i])
+        returns = golden["ep_r"][golden["ep_batch"] == i].tolist()
+        assert budget.note(returns, steps, lambda i=i: {"batch": i}) == golden["snapshot"][i]
+        np.testing.assert_allclose(budget.best_return, golden["best_reward"][i], **EXACT)
+        assert steps == golden["steps_total"][i]
+        assert budget.best_steps == golden["best_steps"][i]
+        held = -1 if budget.weights is None else budget.weights["batch"]
+        assert held == golden["held_batch"][i]
+        finish = budget.used_up(steps, float(golden["elapsed"][i]))
+        assert finish == golden["finish"][i]
+        assert (held if finish else i) == golden["weights_batch"][i]
+
+
+def real_options(golden) -> tuple[int, int, dict]:
+    """Environments, steps and options of a run at real size."""
+    hp = golden.below("hp")
+    workers, each, steps, rows, update, accumulates, micro = golden["real"].tolist()
+    assert rows == workers * each * steps
+    sizes = winner_a.micro_batches(
+        rows, hp.count("updates_per_batch"), hp.count("max_minibatch_size")
+    )
+    assert sizes == {"mbsize_rows": micro, "num_accumulates": accumulates}
+    assert update // accumulates == micro
+    return (
+        workers * each,
+        steps,
+        {
+            **sizes,
+            "minibatch_unit": "step",
+            "n_epoch_pi": hp.count("num_sgd_iter"),
+            "n_epoch_vf": hp.count("num_sgd_iter"),
+            "n_pi": hp.count("n_pi"),
+            "aux_skips": hp.count("skips"),
+            "max_aux_phases": hp.count("num_retunes"),
+            **winner_a.aux_options(hp, steps),
+        },
+    )
+
+
+@pytest.mark.parametrize("case", winner_files.cases(NAME, "micro_size"))
+def test_minibatches_of_a_run_at_real_size(case):
+    golden = winner_files.load(NAME).below(case)
+    envs, steps, options = real_options(golden)
+    config = winner_files.make_config(envs, steps, whole=False, **options)
+    pieces = aux_pieces(np.arange(envs * steps), config.mbsize_rows)
+    assert [len(piece) for piece in pieces] == golden["micro_size"].tolist()
+    assert len(pieces) == config.policy_minibatches()
+    whole = [s for s in in_steps(pieces, config.num_accumulates) if len(s) > 1]
+    leftover = len(pieces) % config.num_accumulates or config.aux_minibatches() % 2
+    assert golden["apply"].sum() == len(pieces) // config.num_accumulates <= len(whole)
+    minibatches, updates, first, last = golden["aux_epoch"].tolist()
+    assert config.aux_minibatches() == minibatches
+    assert minibatches // config.aux_num_accumulates == updates
+    assert (config.aux_mbsize_rows, config.aux_mbsize_rows) == (first, last)
+    if not leftover:
+        config.validate()
+        return
+    with pytest.raises(UserError, match=r"num_accumulates=.* would make no whole step"):
+        config.validate()
+
+
+@pytest.mark.parametrize("case", winner_files.cases(NAME, "run/trained"))
+def test_a_whole_run_at_real_size(case):
+    whole = winner_files.load(NAME)
+    golden = whole.below(case)
+    envs, steps, options = real_options(golden)
+    total = whole.count("total_steps")
+    rates = whole.below("lr/sub/hp")
+    config = winner_files.make_config(
+        envs,
+        steps,
+        best_weights=True,
+        budget_env_steps=total,
+        **options,
+        **winner_a.rate_options(rates, total),
+    )
+    plan, budget, run = phase_plan(config), run_budget(config), golden.below("run")
+    env_steps = 0
+    for i in range(len(run["trained"])):
+        lr, aux_lr, _ = config.rates(env_steps, i + 1)
+        np.testing.assert_allclose([lr, aux_lr], [run["lr_policy"][i], run["lr_aux"][i]], **EXACT)
+        env_steps += envs * steps
+        budget.note([1.0], env_steps, dict)
+        trained = not budget.used_up(env_steps, 0.0)
+        assert trained == run["trained"][i]
+        assert env_steps == run["steps_total"][i]
+        micro = config.policy_minibatches() * config.n_epoch_pi if trained else 0
+        assert micro == run["micro"][i]
+        assert micro // config.num_accumulates == run["updates"][i]
+        follows = trained and plan.iteration() == "aux"
+        assert follows == bool(run["aux_phase"][i])
+        if follows:
+            plan.phase_done()
+    minibatches, updates, first, last = golden["aux_epoch"].tolist()
+    assert config.aux_minibatches() == minibatches
+    assert config.aux_minibatches() // config.aux_num_accumulates == updates
+    assert first == last == config.aux_mbsize_rows

@@ -1,0 +1,142 @@
+"""Parts that a configuration chooses: what contradicts what, and whole runs with many of them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_envs import CodedEnv
+
+from rllib_ppg import PPGConfig
+from rllib_ppg.algorithm.parts import return_max
+from rllib_ppg.errors import UserError
+
+SIZES = {
+    "num_envs": 4, "rollout_fragment_length": 8, "nminibatch": 2, "aux_mbsize": 2, "n_pi": 2,
+    "n_aux_epochs": 2,
+}  # fmt: skip
+
+
+def make_config(**changes: Any) -> PPGConfig:
+    config = PPGConfig().environment(CodedEnv, env_config={"truncate": True})
+    return config.update_from_dict({**SIZES, "seed": 3, **changes})
+
+
+SHARED = {"model": {"custom_model_config": {"arch": "shared"}}}
+CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"optimizers": "heads", **SHARED}, "set arch to detach or dual"),
+    ({"value_lr": 1e-3}, "value_lr has no effect with optimizers=phases"),
+    ({"lr_decay": 0.9, "lr_schedule": [[0, 1e-3]]}, "lr_decay=0.9 contradicts lr_schedule"),
+    ({"detach_value_head": True}, "detach_value_head=True has no effect with arch: dual"),
+    ({"mbsize_rows": 4}, "needs minibatch_unit: step"),
+    ({"mbsize_rows": 33, "minibatch_unit": "step"}, "more than the 32 rows"),
+    ({"aux_mbsize_rows": 4}, "needs aux_minibatch_unit: step"),
+    ({"num_accumulates": 3}, "num_accumulates=3 does not divide the 2 minibatches"),
+    ({"aux_num_accumulates": 3}, "aux_num_accumulates=3 does not divide the 4 minibatches"),
+    ({"n_aux_epochs": 0, "aux_skips": 1}, "aux_skips has no effect with n_aux_epochs=0"),
+    ({"normalize_rewards": False, "reward_transform": "step"}, "reward_transform='step' has no"),
+    ({"reward_clip": "return_max"}, "set return_max to a number"),
+    ({"adaptive_gamma": True}, "adaptive_gamma needs the largest return"),
+    ({"best_weights": True}, "set budget_env_steps or budget_s"),
+    ({"budget_s": 10}, "budget_margin_s=20 leaves nothing of budget_s=10"),
+    ({"drac_weight": 0.1}, "drac_weight=0.1 needs drac_augmentation"),
+    ({"drac_ucb": {}}, "drac_ucb has no effect with drac_weight=0"),
+    ({"grad_clip_adaptive": {"size": 3}}, "grad_clip_adaptive: unknown size"),
+    ({"grad_clip_adaptive": {"min": 3, "max": 2}}, "0 < min <= max"),
+    ({"reward_transform": "steps"}, 'Did you mean "step"'),
+    ({"reward_transform": {"type": "step", "reset": "always"}}, "reset='always' must be one of"),
+    ({"reward_transform": {"type": "fragment", "groups": 3}}, "groups=3 does not divide"),
+    ({"reward_transform": {"type": "fragment", "alfa": 3}}, "its options: alpha, groups"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), CONTRADICTIONS)
+def test_a_contradiction_is_said_in_one_sentence(changes: dict[str, Any], words: str):
+    with pytest.raises(UserError) as error:
+        make_config(**changes).validate()
+    message = str(error.value)
+    assert words in message and "\n" not in message
+
+
+def test_the_games_own_largest_return_is_taken():
+    config = PPGConfig().environment("procgen", env_config={"env_name": "starpilot"})
+    assert return_max(config) == 64
+    assert return_max(config.training(return_max=7)) == 7
+
+
+# Heads with optimisers of their own, and all that carries a state from iteration to iteration.
+MANY = {
+    "optimizers": "heads", "minibatch_unit": "step", "mbsize_rows": 6, "num_accumulates": 3,
+    "n_epoch_pi": 1, "n_epoch_vf": 1, "aux_mbsize_rows": 16, "aux_num_accumulates": 2,
+    "aux_value_targets": "recomputed", "aux_skips": 1, "reward_transform": "step",
+    "reward_clip": "return_max", "return_max": 2.0, "adaptive_gamma": True, "gamma": 0.9,
+    "lr_decay": 0.9, "best_weights": True, "budget_env_steps": 10_000,
+    "grad_clip_elementwise": 0.1, "grad_clip_adaptive": {"buffer_size": 4},
+}  # fmt: skip
+
+
+def weights_of(algorithm: Any) -> np.ndarray:
+    weights = algorithm.get_policy().get_weights()
+    return np.concatenate([np.ravel(value) for value in weights.values()])
+
+
+def make_run() -> Any:
+    """Games, for they save their states; a reward of 0 solves an episode."""
+    config = PPGConfig().environment("procgen", env_config={"env_name": "bigfish"})
+    network = {"widths": [2], "hidden_size": 4, "blocks": 1, "arch": "detach"}
+    settings = {**SIZES, **MANY, "seed": 3, "model": {"custom_model_config": network}}
+    algorithm = config.update_from_dict(settings).build_algo()
+    assert algorithm._gamma_rule is not None
+    algorithm._gamma_rule.return_max = 0.0
+    algorithm._gamma_rule.lengths.extend(range(10, 110))
+    return algorithm
+
+
+# Before 3 is the first auxiliary phase, with epochs 0 to 2.
+@pytest.mark.parametrize("before", [2, 4, 6])
+def test_a_run_with_many_parts_goes_on_bit_for_bit(ray_local, tmp_path, before: int):
+    whole, cut = make_run(), make_run()
+    for _ in range(before):
+        cut.train()
+    cut.save(str(tmp_path / "checkpoint"))
+    cut.stop()
+    resumed = make_run()
+    resumed._gamma_rule.lengths.clear()
+    resumed.restore(str(tmp_path / "checkpoint"))
+    total = 14
+    for _ in range(total):
+        whole.train()
+    for _ in range(total - before):
+        resumed.train()
+    assert whole._totals["aux_phases"] >= 2
+    assert whole._totals == resumed._totals
+    assert whole._budget.best_return == resumed._budget.best_return
+    assert whole._gamma_rule.get_state() == resumed._gamma_rule.get_state()
+    assert whole.gamma != 0.9
+    assert whole._rewards.get_state()["moments"] == resumed._rewards.get_state()["moments"]
+    np.testing.assert_array_equal(weights_of(whole), weights_of(resumed))
+
+
+def test_the_run_ends_at_its_budget_with_the_best_weights(ray_local):
+    algorithm = make_config(
+        n_aux_epochs=0, best_weights=True, budget_env_steps=96, best_weights_min_env_steps=0
+    ).build_algo()
+    acted, results = [], []
+    while not results or not results[-1].get("done"):
+        acted.append(weights_of(algorithm))
+        results.append(algorithm.train())
+    assert len(results) == 4, "the fourth iteration is the first above 96 steps"
+    best = algorithm._budget.best_steps // 32
+    np.testing.assert_array_equal(weights_of(algorithm), acted[best - 1])
+    assert algorithm._totals["policy_iterations"] == 3
+    assert any("budget is used up" in note for note in results[-1]["notices"])
+
+
+def test_no_more_auxiliary_phases_than_asked_for(ray_local):
+    algorithm = make_config(max_aux_phases=1, aux_skips=1).build_algo()
+    places = []
+    for _ in range(10):
+        result = algorithm.train()["info"]["learner"]["default_policy"]["learner_stats"]
+        places.append(int(result["phase"]["in_aux_phase"]))
+    # One skipped, two stored, epochs 0 to 2, then policy iterations only.
+    assert places == [0, 0, 0, 1, 1, 1, 0, 0, 0, 0]
+    assert algorithm._store.count == 0
