@@ -71,7 +71,7 @@ def test_heads_need_a_value_head_without_gradient_into_the_encoder():
 
 def test_the_value_loss_reaches_a_shared_encoder_unless_it_is_detached():
     for detach in (False, True):
-        settings = {"vf_loss_coeff": 1.0, "entropy_coeff": 0.0, "detach_value": detach}
+        settings = {"vf_loss_coeff": 1.0, "entropy_coeff": 0.0, "detach_value_head": detach}
         learner = make_learner(settings, arch="shared")
         batch = make_batch()
         still = np.zeros_like(batch.advantages)  # no gradient but the value's

@@ -195,7 +195,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "detach_value_head": {"detach_value_head": True, **SHARED},
     "grad_clip_elementwise": {"grad_clip_elementwise": 1e-3},
     "grad_clip_adaptive": {"grad_clip_adaptive": {"buffer_size": 1, "min": 1e-3, "max": 1e-3}},
-    "drac_weight": {"drac_weight": 1.0, "drac_augmentation": HIDE},
     "drac_value_weight": {"drac_value_weight": 9.0, "drac_weight": 1.0, "drac_augmentation": HIDE},
     "drac_policy_weight": {
         "drac_policy_weight": 9.0,
@@ -226,8 +225,9 @@ CHANGES: dict[str, dict[str, Any]] = {
 NEUTRAL = {
     "num_env_runners", "num_gpus", "train_batch_size", "aux_slice_s", "micro_batch_size",
     "learner_threads", "store_device", "overlap_aux", "checkpoint_store",
-    # These need more episodes or steps, or environments that count; see test_parts.py.
-    "drac_augmentation", "return_max", "adaptive_gamma", "alternate_entropy_coeff",
+    # These need more episodes or steps, environments that count, or each other; see test_parts.py
+    # and the golden tests.
+    "drac_weight", "drac_augmentation", "return_max", "adaptive_gamma", "alternate_entropy_coeff",
     "unique_threshold", "max_aux_phases", "best_weights", "best_weights_min_env_steps",
     "budget_env_steps", "budget_s", "budget_margin_s",
 }  # fmt: skip

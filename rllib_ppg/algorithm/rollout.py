@@ -61,8 +61,7 @@ class Rollout:
         worker_index: RLlib's index of the worker; 0 is the local one.
         seconds: Time spent in `env` and `network` calls, and in `total`.
         episodes: Episodes that ended, where they travel with the rollout.
-        ended_returns: Raw returns of the episodes that ended, environment by environment (K,).
-        ended_lengths: Their lengths (K,).
+        ended_returns, ended_lengths: Of the episodes that ended, by environment and time (K,).
     """
 
     batch: SampleBatch

@@ -135,7 +135,7 @@ def _loss(
     rows: Rows,
 ) -> tuple[Tensor, StepStats]:
     inputs = batch.frames.inputs(rows, replica.device)
-    options = {"detach_value": True} if settings.detach_value else {}
+    options = {"detach_value": True} if settings.detach_value_head else {}
     logits, vf = _heads(replica, kind, inputs, options)
     stats: StepStats = {}
     losses: list[Tensor] = []

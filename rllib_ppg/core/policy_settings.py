@@ -43,7 +43,7 @@ class PolicyPhaseSettings:
         optimizers: Which optimiser holds which parameters, in both phases.
         weight_decay: Adam's L2 penalty, in both phases.
         value_lr: Learning rate of the value's own optimiser, where it has one; None takes `lr`.
-        detach_value: The value loss does not reach the encoder in this phase, whatever `arch`.
+        detach_value_head: The value loss does not reach the encoder in this phase, whatever `arch`.
         alternate_entropy_coeff: Weight of the entropy bonus for minibatches whose observations
             repeat; None always takes `entropy_coeff`.
         unique_threshold: They repeat where the share of new observations is below this.
@@ -80,7 +80,7 @@ class PolicyPhaseSettings:
     optimizers: Layout = "phases"
     weight_decay: float = 0.0
     value_lr: float | None = None
-    detach_value: bool = False
+    detach_value_head: bool = False
     alternate_entropy_coeff: float | None = None
     unique_threshold: float = 0.9
     drac_weight: float = 0.0
