@@ -189,6 +189,24 @@ def test_a_checkpoint_is_read_once_before_it_is_loaded(ray_local, tmp_path, monk
 
 
 @pytest.mark.slow
+def test_a_run_with_all_parts_of_the_inputs_resumes_too(ray_local, tmp_path):
+    network = {
+        "arch": "shared", "aux_value_head": False, "frame_differences": True, "dropout": 0.2,
+        "previous_action": True,
+    }  # fmt: skip
+    options = {"frame_stack": 2, "noop_reward": -0.1, "noop_min_timestep": 2, "count_states": True}
+    config = make_config(network=network, aux_augmentation="random_translate")
+    config = config.environment("procgen", env_config=options)
+    algorithm = config.build_algo()
+    trained(algorithm, 5)
+    algorithm.save(str(tmp_path / "here"))
+    expected = trained(algorithm, 3)
+    algorithm.stop()
+    resumed = Algorithm.from_checkpoint(str(tmp_path / "here"))
+    assert all(same(*pair) for pair in zip(trained(resumed, 3), expected, strict=True))
+    resumed.stop()
+
+
 def test_a_run_that_samples_ahead_resumes_too(ray_local, tmp_path):
     algorithm = make_config(num_env_runners=1, overlap_aux=True).build_algo()
     trained(algorithm, 4)

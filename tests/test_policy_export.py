@@ -14,12 +14,11 @@ from ray import cloudpickle
 
 from rllib_ppg import PPGConfig, UserError
 from rllib_ppg._ray_compat import ModelCatalog
-from rllib_ppg.algorithm.actions import action_spec
+from rllib_ppg.algorithm.actions import action_spec, to_env_actions
 from rllib_ppg.algorithm.checkpoint_files import POLICY_STATE, write_manifest
 from rllib_ppg.algorithm.model import MLPModel
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import _env_actions, describe, read_policy, weights
-from rllib_ppg.algorithm.rollout import to_env_actions
 from rllib_ppg.core.exported import load_policy, save_policy
 
 VECTORS = Box(-1, 1, (3,), np.float64)

@@ -73,7 +73,7 @@ def test_the_sampler_gives_records_and_remembers_the_action_before(ray_local):
         for t in range(STEPS):
             expected = np.where(batch[EPISODE_STARTS][:, t], 0, before)
             np.testing.assert_array_equal(batch[SampleBatch.PREV_ACTIONS][:, t], expected)
-            before = batch[SampleBatch.ACTIONS][:, t]
+            before = batch[SampleBatch.ACTIONS][:, t].copy()  # the worker uses its arrays again
         np.testing.assert_array_equal(rollout.final_actions, before)
         rows = [rollout.batch[n] for n in (SampleBatch.OBS, SampleBatch.PREV_ACTIONS)]
         with torch.no_grad():
@@ -88,7 +88,10 @@ def test_values_at_the_cut_are_those_after_the_last_action(ray_local, truncate):
     algorithm = build(env_config={"truncate": truncate})
     rollout, learner = algorithm.env_runner.sample(), algorithm._learner
     values = column([rollout], SampleBatch.VF_PREDS)
-    found = compute_targets([rollout], values, learner, algorithm._rewards, algorithm.config)
+    config = algorithm.config
+    found = compute_targets(
+        [rollout], values, learner, algorithm._rewards, config, gamma=config.gamma
+    )
     network = algorithm.get_policy().network
     final_values = None
     with torch.no_grad():
@@ -105,7 +108,6 @@ def test_values_at_the_cut_are_those_after_the_last_action(ray_local, truncate):
     assert not torch.allclose(bootstrap, other), "the action before must matter"
     ends = column([rollout], SampleBatch.TERMINATEDS) | column([rollout], SampleBatch.TRUNCATEDS)
     rewards = column([rollout], SampleBatch.REWARDS) / algorithm._rewards.scale
-    config = algorithm.config
     _, expected = compute_gae(
         rewards.T.astype(np.float32), values.T, bootstrap.numpy(), ends.T, gamma=config.gamma,
         lambda_=config.lambda_, final_values=final_values,

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rllib_ppg._ray_compat import TorchDistributionWrapper, TorchModelV2
+from rllib_ppg._ray_compat import TorchDistributionWrapper, TorchModelV2, unsquash_action
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.errors import UserError
 
@@ -38,6 +38,24 @@ def first_actions(space: Any, count: int) -> np.ndarray:
     """The action taken for the one before an episode: the first category, or 0; (count, ...)."""
     dtype = space.dtype if isinstance(space, gym.spaces.Box) else np.int64
     return np.zeros((count, *space.shape), dtype) + np.asarray(start(space), dtype)
+
+
+def to_env_actions(actions: np.ndarray, space: Any, config: Any) -> np.ndarray:
+    """Map the policy's actions to the environments' (RLlib's `normalize_actions`).
+
+    Args:
+        actions: What the policy gives (N, ...), categories from 0.
+        space: One environment's action space.
+        config: Says how Box actions are mapped (`normalize_actions`, `clip_actions`).
+    """
+    actions = actions.reshape(len(actions), *space.shape)
+    if not isinstance(space, gym.spaces.Box):
+        return actions + start(space)
+    if config.normalize_actions:
+        return unsquash_action(actions, space).astype(space.dtype)
+    if config.clip_actions:
+        return np.clip(actions, space.low, space.high)
+    return actions
 
 
 class PhasicDistribution(TorchDistributionWrapper):

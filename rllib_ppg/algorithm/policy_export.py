@@ -139,7 +139,7 @@ def _observations(space: gym.Space) -> Observations:
 
 
 def _env_actions(space: Any, config: Mapping[str, Any]) -> EnvActions:
-    """The mapping that `rollout.to_env_actions` does, as data."""
+    """The mapping that `actions.to_env_actions` does, as data."""
     shape = tuple(space.shape)
     if not isinstance(space, gym.spaces.Box):
         starts = np.broadcast_to(np.asarray(start(space), np.int64), shape)

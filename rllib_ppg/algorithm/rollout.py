@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import ray
 import torch
@@ -21,9 +20,8 @@ from rllib_ppg._ray_compat import (
     RolloutMetrics,
     RolloutWorker,
     SampleBatch,
-    unsquash_action,
 )
-from rllib_ppg.algorithm.actions import start
+from rllib_ppg.algorithm.actions import to_env_actions
 from rllib_ppg.algorithm.checkpoint import random_states, set_random_states
 from rllib_ppg.algorithm.episodes import EpisodeTracker
 from rllib_ppg.algorithm.model import observation_layout
@@ -343,24 +341,6 @@ class _Recorder:
             ended_returns=ended_returns,
             ended_lengths=ended_lengths,
         )
-
-
-def to_env_actions(actions: np.ndarray, space: Any, config: Any) -> np.ndarray:
-    """Map the policy's actions to the environments' (RLlib's `normalize_actions`).
-
-    Args:
-        actions: What the policy gives (N, ...), categories from 0.
-        space: One environment's action space.
-        config: Says how Box actions are mapped (`normalize_actions`, `clip_actions`).
-    """
-    actions = actions.reshape(len(actions), *space.shape)
-    if not isinstance(space, gym.spaces.Box):
-        return actions + start(space)
-    if config.normalize_actions:
-        return unsquash_action(actions, space).astype(space.dtype)
-    if config.clip_actions:
-        return np.clip(actions, space.low, space.high)
-    return actions
 
 
 def _for_this_process(config: Any) -> Any:

@@ -14,9 +14,8 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rllib_ppg.algorithm.actions import start
+from rllib_ppg.algorithm.actions import start, to_env_actions
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
-from rllib_ppg.algorithm.rollout import to_env_actions
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.errors import UserError

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from rllib_ppg.algorithm.actions import to_env_actions
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
-from rllib_ppg.algorithm.rollout import to_env_actions
 from rllib_ppg.core.distributions import ActionSpec, Distribution
 from rllib_ppg.envs.arrays import ArrayEnv
 
