@@ -11,6 +11,7 @@ and the run must come to its end.
 import argparse
 import random
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -80,8 +81,10 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
     print(f"seed {arguments.seed}")
-    with tempfile.TemporaryDirectory() as folder:
-        soak(arguments.minutes, arguments.seed, Path(folder))
+    folder = Path(tempfile.mkdtemp(prefix="soak"))
+    print(f"runs in {folder}, which stays if one of them is not as it should be")
+    soak(arguments.minutes, arguments.seed, folder)
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
