@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rllib_ppg import UserError
-from rllib_ppg.app.evaluate_episodes import EpisodeStatistics
-from rllib_ppg.app.evaluate_levels import Task
+from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics
+from rllib_ppg.algorithm.evaluate_levels import Task
 from rllib_ppg.app.evaluate_result import (
     Outcome,
     check_out,

@@ -11,11 +11,11 @@ from evaluation import procgen_policy
 from procgen_play import SHORT
 
 from rllib_ppg import UserError
-from rllib_ppg.app import evaluate_workers
-from rllib_ppg.app.evaluate_agents import Act, RandomAgent, trained_agent
-from rllib_ppg.app.evaluate_blocks import Block, make_blocks
-from rllib_ppg.app.evaluate_episodes import join
-from rllib_ppg.app.evaluate_workers import choose_workers, play_blocks
+from rllib_ppg.algorithm import evaluate_workers
+from rllib_ppg.algorithm.evaluate_agents import Act, RandomAgent, trained_agent
+from rllib_ppg.algorithm.evaluate_blocks import Block, make_blocks
+from rllib_ppg.algorithm.evaluate_episodes import join
+from rllib_ppg.algorithm.evaluate_workers import choose_workers, play_blocks
 
 
 def blocks_of(num_envs: int, episodes: int) -> list[Block]:

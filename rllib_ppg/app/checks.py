@@ -12,11 +12,10 @@ from functools import cache
 from typing import Any
 
 from rllib_ppg._ray_compat import RLLIB_ALGORITHMS
-from rllib_ppg.algorithm import memory, resources
+from rllib_ppg.algorithm import memory, named_environments, resources
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.model import MODELS, check_model, observation_layout, parameter_count
 from rllib_ppg.algorithm.registration import register
-from rllib_ppg.app import environments
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.restore import check_restore
 from rllib_ppg.app.result_keys import flat_stop, key_problem, stop_value
@@ -85,7 +84,7 @@ def check_ppg(variant: dict[str, Any]) -> PPGConfig:
     """
     if variant.get("env") is None:
         raise UserError("env is missing; name the environment, for example env: procgen.")
-    environments.find_creator(variant["env"])
+    named_environments.find_creator(variant["env"])
     try:
         config = PPGConfig().update_from_dict(variant)
         if not config._validate_config:
@@ -153,7 +152,7 @@ def observation_space(config: PPGConfig) -> Any:
     return _spaces(config).observations
 
 
-def _spaces(config: PPGConfig) -> environments.Spaces:
+def _spaces(config: PPGConfig) -> named_environments.Spaces:
     """Spaces of a configuration's environment; found once for equal settings."""
     text = json.dumps(config.env_config, sort_keys=True, default=repr)
     return _cached_spaces(config.env, text, _Hidden(dict(config.env_config)))
@@ -173,8 +172,8 @@ class _Hidden:
 
 
 @cache
-def _cached_spaces(name: Any, _text: str, env_config: _Hidden) -> environments.Spaces:
-    return environments.spaces(name, env_config.value)
+def _cached_spaces(name: Any, _text: str, env_config: _Hidden) -> named_environments.Spaces:
+    return named_environments.spaces(name, env_config.value)
 
 
 def _check_model(config: PPGConfig) -> None:
@@ -212,7 +211,7 @@ def _env_problems(experiment: Experiment, found: list[dict[str, Any]]) -> Iterat
         name = next(v["env"] for v in found if repr(v.get("env")) == env) if env != "None" else None
         try:
             if name is not None:
-                environments.find_creator(name)
+                named_environments.find_creator(name)
         except UserError as error:
             yield experiment.source.message(("config", "env"), str(error))
 

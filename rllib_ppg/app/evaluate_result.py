@@ -14,9 +14,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics
+from rllib_ppg.algorithm.evaluate_levels import CUSTOM, Task
 from rllib_ppg.algorithm.policy_export import plain
-from rllib_ppg.app.evaluate_episodes import EpisodeStatistics
-from rllib_ppg.app.evaluate_levels import CUSTOM, Task
 from rllib_ppg.app.plot_evaluations import EVALUATION, VERSION
 from rllib_ppg.core.scores import TABLES, get_table, score_range, table_names
 from rllib_ppg.errors import UserError

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from rllib_ppg.algorithm.model import observation_layout
+from rllib_ppg.algorithm.named_environments import make_array_env
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import env_name
-from rllib_ppg.app.environments import make_array_env
 from rllib_ppg.app.video_play import Cell
 from rllib_ppg.envs.arrays import ArrayEnv
 from rllib_ppg.envs.procgen import ProcgenVectorEnv, derive_rand_seed, game_names, parse_options

@@ -1,4 +1,4 @@
-"""App: blocks of an evaluation, played in this process or side by side on Ray workers."""
+"""Algorithm: blocks of an evaluation, played in this process or side by side on Ray workers."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import ray
 from ray.tune.registry import _global_registry
 
-from rllib_ppg.app.evaluate_agents import Agent
-from rllib_ppg.app.evaluate_blocks import Block, BlockPlayer
-from rllib_ppg.app.evaluate_episodes import EpisodeStatistics
+from rllib_ppg.algorithm.evaluate_agents import Agent
+from rllib_ppg.algorithm.evaluate_blocks import Block, BlockPlayer
+from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics
 from rllib_ppg.errors import UserError
 
 SLICE_S = 0.5

@@ -1,4 +1,4 @@
-"""App: what is played in an evaluation: which games, and which of their levels.
+"""Algorithm: what is played in an evaluation: which games, and which of their levels.
 
 Procgen draws each episode's level, uniformly and with repetition, from the numbers
 `start_level` to `start_level + num_levels - 1`, or with `num_levels: 0` from 0 to 2^31 - 2.
@@ -10,10 +10,10 @@ from typing import Any
 
 import gymnasium as gym
 
+from rllib_ppg.algorithm import named_environments
 from rllib_ppg.algorithm.actions import action_spec
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import env_name
-from rllib_ppg.app import environments
 from rllib_ppg.envs.procgen import game_names, parse_options
 from rllib_ppg.envs.procgen_options import MAX_INT32, ProcgenOptions
 from rllib_ppg.errors import UserError
@@ -182,7 +182,7 @@ def _procgen_tasks(
 
 def _check_fits(policy: PPGTorchPolicy, task: Task) -> None:
     """Refuse an environment whose spaces are not those of the policy."""
-    found = environments.spaces(task.env, task.env_config)
+    found = named_environments.spaces(task.env, task.env_config)
     space: Any = policy.observation_space
     theirs = getattr(space, "original_space", space)
     same = _layout(found.observations) == _layout(theirs)
