@@ -1,8 +1,10 @@
 """Algorithm: blocks of an evaluation, played in this process or side by side on Ray workers."""
 
+import math
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
 import ray
@@ -59,7 +61,7 @@ def choose_workers(wanted: int | None, num_blocks: int, cpus: float) -> int:
 def play_blocks(
     agent: Agent,
     blocks: Sequence[Block],
-    workers: int,
+    workers: "int | Team",
     on_progress: OnProgress = lambda episodes, env_steps: None,
 ) -> list[EpisodeStatistics]:
     """Play blocks and return their episodes, in the order of the blocks.
@@ -67,15 +69,23 @@ def play_blocks(
     Args:
         agent: Who plays.
         blocks: What is played.
-        workers: Ray workers, of one CPU each; 0 plays in this process.
+        workers: Ray workers: a team, or the size of one that plays these blocks alone; 0 plays in
+            this process.
         on_progress: What it raises ends the evaluation and comes out here.
 
     Raises:
         UserError: If an environment cannot be made, or workers keep dying.
     """
     reports = [Report()] * len(blocks)
-    stream = _on_ray(agent, blocks, workers) if workers else _here(agent, blocks)
-    with closing(stream):
+    with ExitStack() as stack:
+        if isinstance(workers, Team):
+            stream = workers.play(agent, blocks)
+        elif workers:
+            team = stack.enter_context(closing(Team(workers)))
+            stream = team.play(agent, blocks)
+        else:
+            stream = _here(agent, blocks)
+        stack.enter_context(closing(stream))
         for news in stream:
             if news is not None:
                 reports[news[0]] = news[1]
@@ -84,25 +94,19 @@ def play_blocks(
 
 
 class BlockWorker:
-    """Plays one block after the other, a slice of time at a time.
+    """Plays one block after the other, a slice of time at a time."""
 
-    Args:
-        agent: Who plays.
-    """
-
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+    def __init__(self) -> None:
         self._player: BlockPlayer | None = None
 
-    def play(self, block: Block | None) -> Report:
-        """Play for about `SLICE_S` seconds.
+    def begin(self, block: Block, agent: Agent) -> Report:
+        """Begin a block, in place of one that was not ended, and play it for a slice."""
+        self.close()
+        self._player = BlockPlayer(block, agent)
+        return self.go_on()
 
-        Args:
-            block: A block to begin with; None goes on with the one begun.
-        """
-        if block is not None:
-            self.close()
-            self._player = BlockPlayer(block, self._agent)
+    def go_on(self) -> Report:
+        """Play the block begun for about `SLICE_S` seconds."""
         player = self._player
         assert player is not None, "a block is begun first"
         player.play(SLICE_S)
@@ -118,93 +122,156 @@ class BlockWorker:
         self._player = None
 
 
-Stream = Iterator[tuple[int, Report] | None]
+Stream = Generator[tuple[int, Report] | None, None, None]
 """A block's index and report; None where there is nothing new after a moment."""
 
 
-def _here(agent: Agent, blocks: Sequence[Block]) -> Any:
-    worker = BlockWorker(agent)
+def _here(agent: Agent, blocks: Sequence[Block]) -> Stream:
+    worker = BlockWorker()
     try:
         for index, block in enumerate(blocks):
-            report = worker.play(block)
+            report = worker.begin(block, agent)
             yield index, report
             while report.result is None:
-                report = worker.play(None)
+                report = worker.go_on()
                 yield index, report
     finally:
         worker.close()
 
 
-def _on_ray(agent: Agent, blocks: Sequence[Block], workers: int) -> Any:
-    if any(block.env != "procgen" for block in blocks):
-        # One that was registered before Ray was started is not known to workers yet.
-        _global_registry.flush_values()
-    team = _Team(agent, blocks, workers)
-    try:
-        while team.running:
-            yield from team.reports()
-    finally:
-        team.close()
+class Turn(NamedTuple):
+    """A worker's turn at a block.
+
+    Attributes:
+        worker: Its handle.
+        block: The block's index.
+        deadline: When the worker counts as hanging, by `time.monotonic`.
+    """
+
+    worker: Any
+    block: int
+    deadline: float
 
 
-class _Team:
-    """Ray workers, and which block each of them plays."""
+class Team:
+    """Ray workers that play blocks, kept from one evaluation to the next.
 
-    def __init__(self, agent: Agent, blocks: Sequence[Block], workers: int) -> None:
-        self._blocks = blocks
-        self._waiting = deque(range(len(blocks)))
-        self._agent = ray.put(agent)
-        self._worker = ray.remote(num_cpus=1)(BlockWorker)
-        self._lost = 0
-        self._alive: list[Any] = []
-        self.running: dict[Any, tuple[Any, int]] = {}
-        for _ in range(workers):
-            self._hire()
+    A worker that dies or hangs is replaced, and its block is played anew, with the same episodes;
+    after `MAX_LOST_WORKERS` of them in one evaluation those that are left do the rest.
 
-    def reports(self) -> Stream:
-        """Wait for reports, at most a moment."""
-        ready, _ = ray.wait(list(self.running), timeout=SLICE_S)
-        if not ready:
-            yield None
-        for ref in ready:
-            worker, index = self.running.pop(ref)
-            try:
-                report = ray.get(ref)
-            except ray.exceptions.RayTaskError as error:
-                raise error.as_instanceof_cause() from None
-            except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError):
-                self._replace(worker, index)
-                yield index, Report()
-                continue
-            yield index, report
-            if report.result is None:
-                self.running[worker.play.remote(None)] = (worker, index)
-            else:
-                self._give(worker)
+    Args:
+        size: Workers, started when there is something to play.
+        num_cpus: CPUs that each of them takes.
+        silent_s: Seconds without a report after which a worker counts as hanging; they report about
+            twice a second, but have to be started first. None: they have all the time they want.
+        tell: Told of each worker that was lost, in a sentence.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        num_cpus: float = 1,
+        silent_s: float | None = None,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._size = size
+        self._silent_s = math.inf if silent_s is None else silent_s
+        self._tell = tell
+        # A restart would come back without its block, so Ray does none.
+        self._worker = ray.remote(num_cpus=num_cpus, max_restarts=0)(BlockWorker)
+        self._idle: list[Any] = []
+        self._turns: dict[Any, Turn] = {}
+
+    def play(self, agent: Agent, blocks: Sequence[Block]) -> Stream:
+        """Play blocks; close the generator to end before all are played.
+
+        Raises:
+            UserError: If an environment cannot be made, or no worker is left.
+        """
+        if any(block.env != "procgen" for block in blocks):
+            # One that was registered before Ray was started is not known to workers yet.
+            _global_registry.flush_values()
+        waiting = deque(range(len(blocks)))
+        player = ray.put(agent)
+        lost = 0
+        try:
+            while waiting or self._turns:
+                while waiting and self._may_begin(lost, len(blocks)):
+                    index = waiting.popleft()
+                    worker = self._idle.pop() if self._idle else self._worker.remote()
+                    self._take_turn(worker, index, worker.begin.remote(blocks[index], player))
+                if not self._turns:
+                    raise UserError(_ALL_LOST)
+                for index, report in self._wait():
+                    if report is None:
+                        lost += 1
+                        waiting.appendleft(index)
+                    yield index, report or Report()
+                yield None
+        finally:
+            self._stop_turns()
 
     def close(self) -> None:
         """End all workers."""
-        for worker in self._alive:
+        self._stop_turns()
+        for worker in self._idle:
             ray.kill(worker)
+        self._idle = []
 
-    def _hire(self) -> None:
-        worker = self._worker.remote(self._agent)
-        self._alive.append(worker)
-        self._give(worker)
+    def _may_begin(self, lost: int, num_blocks: int) -> bool:
+        working = len(self._turns)
+        fit = min(self._size, num_blocks)
+        # The dead are replaced up to a limit.
+        return bool(self._idle) or working < (fit if lost <= MAX_LOST_WORKERS else fit - lost)
 
-    def _give(self, worker: Any) -> None:
-        if self._waiting:
-            index = self._waiting.popleft()
-            self.running[worker.play.remote(self._blocks[index])] = (worker, index)
+    def _take_turn(self, worker: Any, index: int, answer: Any) -> None:
+        self._turns[answer] = Turn(worker, index, time.monotonic() + self._silent_s)
 
-    def _replace(self, worker: Any, index: int) -> None:
-        """Let a new worker play a dead one's block from the beginning."""
-        self._lost += 1
-        if self._lost > MAX_LOST_WORKERS:
-            raise UserError(
-                f"{self._lost} evaluation workers died, perhaps for want of memory; use a smaller "
-                "num_env_runners."
-            )
-        self._alive.remove(worker)
-        self._waiting.appendleft(index)
-        self._hire()
+    def _wait(self) -> Iterator[tuple[int, Report | None]]:
+        """Wait a moment; gives the reports, None for a worker that was lost."""
+        ready, others = ray.wait(list(self._turns), num_returns=1, timeout=SLICE_S)
+        for answer in ready:
+            turn = self._turns.pop(answer)
+            try:
+                report: Report = ray.get(answer)
+            except ray.exceptions.RayTaskError as error:
+                self._idle.append(turn.worker)
+                raise error.as_instanceof_cause() from None
+            except ray.exceptions.RayError as error:
+                self._lose(turn, _cause_of(error))
+                yield turn.block, None
+                continue
+            if report.result is None:
+                self._take_turn(turn.worker, turn.block, turn.worker.go_on.remote())
+            else:
+                self._idle.append(turn.worker)
+            yield turn.block, report
+        for answer in others:
+            turn = self._turns[answer]
+            if time.monotonic() > turn.deadline:
+                del self._turns[answer]
+                self._lose(turn, f"it said nothing for {self._silent_s:g} s")
+                yield turn.block, None
+
+    def _lose(self, turn: Turn, cause: str) -> None:
+        ray.kill(turn.worker)
+        self._tell(f"An evaluation worker was lost: {cause}. Its episodes are played anew.")
+
+    def _stop_turns(self) -> None:
+        """End workers in the middle of a block, which nobody wants any more."""
+        for turn in self._turns.values():
+            ray.kill(turn.worker)
+        self._turns = {}
+
+
+_ALL_LOST = (
+    "No evaluation worker is left: all workers died, perhaps for want of memory, or got no CPU; "
+    "use fewer of them."
+)
+
+
+def _cause_of(error: ray.exceptions.RayError) -> str:
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
+        return "the machine ran out of memory"
+    return "its process died"
