@@ -11,6 +11,7 @@ import torch
 
 from rllib_ppg._ray_compat import AlgorithmConfig, RLlibCallback
 from rllib_ppg.algorithm import resources
+from rllib_ppg.algorithm.evaluate_levels import Task, tasks_while_training
 from rllib_ppg.algorithm.keys import (
     check_keys,
     check_model_keys,
@@ -100,6 +101,15 @@ class PPGConfig(AlgorithmConfig):
         keys = check_keys(keys)
         return self._set(keys, super().resources)
 
+    def evaluation(self, **keys: Any) -> "PPGConfig":
+        """Set keys of evaluations during training: `evaluation_interval` and the like.
+
+        Raises:
+            UserError: If a key is unknown or its value is not allowed.
+        """
+        keys = check_keys(keys)
+        return self._set(keys, super().evaluation)
+
     def _set(self, keys: Mapping[str, Any], rllib_setter: Any) -> "PPGConfig":
         own = {name: value for name, value in keys.items() if name in own_keys()}
         self._set_own(own)
@@ -132,7 +142,7 @@ class PPGConfig(AlgorithmConfig):
         """
         if not self._validate_config:
             return
-        if self.in_evaluation:  # RLlib's own copy for evaluation workers, which PPG never starts
+        if self.in_evaluation:  # RLlib's own copy for its evaluation workers, which are not used
             super().validate()
             return
         check_keys({k: v for k, v in vars(self).items() if not k.startswith("_")})
@@ -146,13 +156,14 @@ class PPGConfig(AlgorithmConfig):
         self._check_compiler()
         self._check_sizes()
         self._check_micro_batch()
+        self._check_evaluation()
         super().validate()
 
     def _resolve_counts(self) -> None:
         names = ("num_envs", "num_env_runners", "num_envs_per_env_runner", "num_gpus")
         resolved = resources.resolve_auto(
             {name: getattr(self, name) for name in names},
-            main_cpus=self.num_cpus_for_main_process,
+            main_cpus=self.num_cpus_for_main_process + self.evaluation_cpus(),
             cpus_each=self.num_cpus_per_env_runner,
         )
         for name, value in resolved.items():
@@ -270,6 +281,32 @@ class PPGConfig(AlgorithmConfig):
                 "store_device='cuda' needs a learner on a GPU, but num_gpus is 0; set num_gpus, or "
                 "leave store_device at auto."
             )
+
+    def _check_evaluation(self) -> None:
+        levels = self.evaluation_levels != "auto"
+        if self.env is not None and (self.evaluation_interval or levels or self.evaluation_config):
+            self.evaluation_tasks()
+
+    def evaluation_tasks(self) -> list[Task]:
+        """What each evaluation during training plays: one task for each kind of levels.
+
+        Raises:
+            UserError: If the keys of evaluation contradict each other or the environment.
+        """
+        overrides = self.evaluation_config or {}
+        return tasks_while_training(
+            self.env, self.env_config, self.evaluation_levels, overrides.get("env_config")
+        )
+
+    def evaluation_cpus_each(self) -> float:
+        """CPUs of one evaluation worker."""
+        overrides: dict[str, Any] = dict(self.evaluation_config or {})
+        given = overrides.get("num_cpus_per_env_runner")
+        return float(self.num_cpus_per_env_runner or 0) if given is None else float(given)
+
+    def evaluation_cpus(self) -> float:
+        """CPUs of all evaluation workers."""
+        return self.evaluation_num_env_runners * self.evaluation_cpus_each()
 
     def minibatch_rows(self) -> int:
         """Rows of the largest minibatch of both phases."""

@@ -237,7 +237,7 @@ class Team:
                 report: Report = ray.get(answer)
             except ray.exceptions.RayTaskError as error:
                 self._idle.append(turn.worker)
-                raise error.as_instanceof_cause() from None
+                raise error.cause from None
             except ray.exceptions.RayError as error:
                 self._lose(turn, _cause_of(error))
                 yield turn.block, None

@@ -19,11 +19,11 @@ from rllib_ppg.algorithm import fault_dump, hardware, metrics
 from rllib_ppg.algorithm.batch import Targets, make_batch
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.environment import check_environment, try_environment
+from rllib_ppg.algorithm.evaluating import Evaluating
 from rllib_ppg.algorithm.hardware import LearnerThreads
 from rllib_ppg.algorithm.out_of_memory import AUXILIARY, POLICY, SAMPLING, memory_of
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.registration import register
-from rllib_ppg.algorithm.resumable import Resumable
 from rllib_ppg.algorithm.rollout import Rollout
 from rllib_ppg.algorithm.sampling import RolloutSampler
 from rllib_ppg.algorithm.store_place import make_store
@@ -32,7 +32,7 @@ from rllib_ppg.core.returns import RewardNormalizer
 from rllib_ppg.errors import UserError, WorkersLost
 
 
-class PPG(Resumable):
+class PPG(Evaluating):
     """Phasic Policy Gradient (Cobbe et al. 2020, arXiv:2009.04416) on RLlib's old API stack.
 
     One `train()` is one policy iteration (sample, policy phase) or one slice of the auxiliary phase
@@ -88,6 +88,7 @@ class PPG(Resumable):
         self._phase_iterations = 0
         self._totals = {"policy_iterations": 0, "aux_phases": 0}
         self._started = (time.perf_counter(), 0)
+        self._begin_evaluations()
 
     def _build_learner(self, frame_stack: int) -> None:
         config, policy = self.config, self.get_policy()
@@ -103,17 +104,15 @@ class PPG(Resumable):
         """Refuse environments that PPG cannot learn in; RLlib calls it in each worker."""
         check_environment(env)
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Not supported: RLlib's evaluation favours short episodes on its old stack.
-
-        Raises:
-            UserError: Naming `rllib_ppg.evaluate`.
-        """
-        raise UserError("Use rllib_ppg.evaluate(algorithm, episodes=...).")
-
     def step(self) -> dict[str, Any]:
-        """Run a training iteration; what a person has to be told stands under `notices`."""
+        """Run a training iteration, and the evaluation that it makes due.
+
+        What a person has to be told stands under `notices`.
+        """
+        before = self._totals["policy_iterations"]
         result: dict[str, Any] = super().step()
+        if self.config.evaluation_interval:
+            result["evaluation"] = self._evaluation_since(before)
         result["notices"], self._notices = self._notices, []
         return result
 
