@@ -181,6 +181,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 NEUTRAL = {
     "num_env_runners", "num_gpus", "train_batch_size", "aux_slice_s", "micro_batch_size",
     "learner_threads", "store_device", "overlap_aux", "checkpoint_store",
+    *(name for name in PPGSettings.model_fields if name.startswith("evaluation_")),
 }  # fmt: skip
 
 

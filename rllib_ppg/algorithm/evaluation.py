@@ -88,15 +88,28 @@ class Evaluator:
 
     def nothing(self) -> dict[str, Any]:
         """The same names where no evaluation was made; numbers are NaN."""
-        none = EpisodeStatistics(np.full(2, math.nan), np.zeros(2), np.zeros(2))
-        numbers = summary(self._tasks, [none] * len(self._tasks), self._tables)
-        unknown = {k: v if isinstance(v, str) else math.nan for k, v in numbers.items()}
-        return nested({**unknown, "time_s": math.nan})
+        return nested(_unknown(self._tasks, self._tables))
 
     def close(self) -> None:
         """End the workers."""
         if isinstance(self._workers, Team):
             self._workers.close()
+
+
+def _unknown(tasks: Sequence[Task], tables: Sequence[str | None]) -> Numbers:
+    none = EpisodeStatistics(np.full(2, math.nan), np.zeros(2), np.zeros(2))
+    numbers = summary(tasks, [none] * len(tasks), tables)
+    unknown = {k: v if isinstance(v, str) else math.nan for k, v in numbers.items()}
+    return {**unknown, "time_s": math.nan}
+
+
+def number_names(config: PPGConfig) -> list[str]:
+    """The names of `metrics.EVALUATION` whose numbers stand in the results of a training."""
+    if not config.evaluation_interval:
+        return []
+    tasks = config.evaluation_tasks()
+    found = _unknown(tasks, [choose_table(task, None) for task in tasks])
+    return [name for name, value in found.items() if not isinstance(value, str)]
 
 
 def summary(

@@ -14,11 +14,12 @@ from typing import Any
 from rllib_ppg._ray_compat import RLLIB_ALGORITHMS
 from rllib_ppg.algorithm import memory, named_environments, resources
 from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.evaluation import number_names
 from rllib_ppg.algorithm.model import MODELS, check_model, observation_layout, parameter_count
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.restore import check_restore
-from rllib_ppg.app.result_keys import flat_stop, key_problem, stop_value
+from rllib_ppg.app.result_keys import evaluation_problem, flat_stop, key_problem, stop_value
 from rllib_ppg.app.variants import axes, variants
 from rllib_ppg.app.yaml_reader import KeyPath
 from rllib_ppg.errors import UserError, shown
@@ -66,6 +67,7 @@ def check(experiment: Experiment) -> Checked:
                 problems += located(str(error), experiment)
     elif not problems:
         problems += _env_problems(experiment, found)
+    problems += _evaluation_key_problems(experiment, configs)
     notes: list[str] = []
     try:
         notes = check_restore(experiment, [(config, _spaces(config)) for config in configs])
@@ -236,6 +238,20 @@ def _score_problems(experiment: Experiment) -> Iterator[str]:
     if problem:
         path = ("checkpoint_config", "checkpoint_score_attribute")
         yield experiment.source.message(path, _sentence(f"checkpoint_score_attribute: {problem}"))
+
+
+def _evaluation_key_problems(experiment: Experiment, configs: list[PPGConfig]) -> Iterator[str]:
+    """Keys of evaluations that a variant does not make; Tune would end the run over them."""
+    score = experiment.keys.checkpoint_config.checkpoint_score_attribute
+    places = {name: ("stop", name) for name in experiment.keys.stop}
+    if score:
+        places[score] = ("checkpoint_config", "checkpoint_score_attribute")
+    for config in configs:
+        made = number_names(config)
+        for name, path in places.items():
+            problem = evaluation_problem(name, made)
+            if problem:
+                yield experiment.source.message(path, _sentence(problem))
 
 
 def _sentence(text: str) -> str:
