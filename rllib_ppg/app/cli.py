@@ -77,6 +77,7 @@ def train(
     keep_checkpoints_num: flags.KeepCheckpoints = None,
     checkpoint_score_attr: flags.CheckpointScore = None,
     video_every: flags.VideoEvery = None,
+    track: flags.Track = None,
     restore: flags.Restore = None,
     resume: flags.Resume = False,
     max_failures: flags.MaxFailures = None,
