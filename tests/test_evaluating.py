@@ -162,7 +162,7 @@ class Breaking(Dicing):
         self.broken = (config or {}).get("broken", False)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_an_evaluation_that_fails_ends_no_training(ray_local: None, workers: int):
     config = PPGConfig().environment(Breaking, env_config={"broken": False})
     config.update_from_dict({**SMALL, **EVERY, "evaluation_num_env_runners": workers})
@@ -207,6 +207,7 @@ def test_a_lost_worker_costs_nothing_but_a_notice(ray_local: None, tmp_path: Pat
     assert notice.startswith("An evaluation worker was lost: its process died")
 
 
+@pytest.mark.slow
 def test_workers_that_keep_dying_cost_an_evaluation_and_no_training(
     ray_local: None, tmp_path: Path, monkeypatch
 ):
