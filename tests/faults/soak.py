@@ -35,7 +35,7 @@ def disturbed(runs: Runs, generator: random.Random, *, kill_workers: bool) -> di
             wait_until(lambda n=there, p=process: last(runs) > n or p.poll() is not None, "results")
         end = time.monotonic() + generator.uniform(0, 40 if kill_workers else 6)
         while time.monotonic() < end and process.poll() is None:
-            time.sleep(generator.uniform(0.1, 3))
+            time.sleep(generator.uniform(0.1, 6))
             if kill_workers:
                 kills["worker"] += kill_a_worker(runs, generator)
         if kills["driver"] == 3 or process.poll() is not None:
