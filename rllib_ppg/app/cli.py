@@ -294,7 +294,7 @@ def video(
     out: video_flags.Out,
     episodes: video_flags.Episodes = None,
     games: video_flags.Games = None,
-    levels: video_flags.Levels = "train",
+    levels: video_flags.Levels = None,
     seed: video_flags.Seed = 0,
     temperature: video_flags.Temperature = None,
     max_steps: video_flags.MaxSteps = video_flags.MAX_STEPS,

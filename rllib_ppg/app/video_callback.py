@@ -96,7 +96,7 @@ def _record(algorithm: Any, folder: Path, name: str) -> None:
     config = policy.config
     plan = Recording(
         path=folder / name,
-        games=game_options(config["env"], config["env_config"], [], "train"),
+        games=game_options(config["env"], config["env_config"], [], None),
         grid=(1, 1), episodes=EPISODES, seed=SEED, temperature=1.0 if config["explore"] else 0.0,
         overlays=("return", "value"), fps=None, size=SIZE, max_steps=MAX_STEPS,
     )  # fmt: skip
