@@ -209,21 +209,22 @@ def test_a_worker_that_cannot_be_started_again_ends_the_run_with_the_cause(start
         algorithm.train()
 
 
-@pytest.mark.parametrize("seed", [None, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_worker_that_cannot_reset_after_its_restart_costs_its_rows_only(started, tmp_path, seed):
+def test_a_worker_that_cannot_reset_after_its_restart_costs_its_rows_only(started, tmp_path):
     env_config = {"fault": str(tmp_path / "raises"), "in_reset": True}
-    algorithm = started(FaultyEnv, env_config, n_aux_epochs=0, seed=seed)
+    algorithm = started(FaultyEnv, env_config, n_aux_epochs=0)
     algorithm.train()
     (tmp_path / "raises").touch()
     os.kill(pids(algorithm)[1], signal.SIGKILL)
-    results = [algorithm.train() for _ in range(3)]
-    said = [text for result in results for text in result["notices"]]
-    steps = [result["num_env_steps_sampled_this_iter"] for result in results]
-    assert steps == 3 * [2 * STEPS]
+    said: list[str] = []
+    limit = time.monotonic() + 240
+    while "no level here" not in "".join(said) and time.monotonic() < limit:
+        result = algorithm.train()
+        said += result["notices"]
+        assert result["num_env_steps_sampled_this_iter"] == 2 * STEPS
     (tmp_path / "raises").unlink()
     result = algorithm.train()
-    assert "Worker 2 was lost: OSError: no level here." in said
-    assert result["notices"][-1] == "Worker 2 is back, with new episodes."
+    assert said[-1] == "Worker 2 was lost: OSError: no level here."
+    assert result["notices"] == ["Worker 2 is back, with new episodes."]
     assert result["num_env_steps_sampled_this_iter"] == 4 * STEPS
 
 
