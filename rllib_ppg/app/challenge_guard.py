@@ -1,8 +1,8 @@
 """App: the time guard: a trial ends in order before its seconds are over.
 
 Tune can only end a trial between two training iterations, so the guard looks one ahead: a
-checkpoint that may be due, the iteration, and the last checkpoint. The seconds count from the moment
-when workers and learner are up, checkpoints included.
+checkpoint that may be due, the iteration, and the last checkpoint. The seconds count from the
+moment when workers and learner are up, checkpoints included.
 """
 
 import time
