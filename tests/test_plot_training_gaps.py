@@ -45,3 +45,13 @@ def test_a_trial_without_an_evaluation_is_left_out_and_named(tmp_path: Path):
     assert str(lacking) in note and "left out" in note
     with pytest.raises(UserError, match="evaluation_interval"):
         read_training_gaps(str(lacking), notes.append)
+
+
+def test_a_line_that_is_not_whole_can_be_left_out(tmp_path: Path):
+    run(tmp_path, 1, [[5.0, 4.0], [8.0, 6.0]])
+    (table,) = tmp_path.rglob("progress.csv")
+    table.write_text(table.read_text()[:-3])
+    with pytest.raises(UserError, match="--partial"):
+        read_training_gaps(str(tmp_path), print)
+    (score,) = read_training_gaps(str(tmp_path), print, partial=True)
+    assert score.returns == {"test": 4.0, "train": 5.0}

@@ -6,14 +6,14 @@ Ray is started only when what was given makes sense so far.
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from rllib_ppg.app import cluster
-from rllib_ppg.app.challenge_file import Challenge, load_challenge
+from rllib_ppg.app.challenge_file import Challenge, load_challenge, protocol_with_flags
 from rllib_ppg.app.challenge_flags import ChallengeFlags
 from rllib_ppg.app.challenge_protocol import TRAINING_KEYS, Protocol
 from rllib_ppg.app.evaluate_command import Stopped
@@ -64,12 +64,23 @@ def run_challenge(flags: ChallengeFlags, command: Sequence[str]) -> int:
         with sigterm_as_exception():
             return _run(flags, command)
     except Stopped as stop:
-        _say_how_to_go_on(str(stop), command)
+        _say_how_to_go_on("Stopped; finished evaluations are kept.", command)
         return stop.exit_code
     except KeyboardInterrupt as error:  # outside of training and playing, which look after signals
         terminated = isinstance(error, Terminated)
-        _say_how_to_go_on("Terminated." if terminated else "Interrupted.", command)
+        reason = "Terminated." if terminated else "Interrupted."
+        if _is_begun(flags):
+            _say_how_to_go_on(reason, command)
+        else:
+            print(f"\n{reason} Nothing was begun.", file=sys.stderr)
         return TERMINATED if terminated else INTERRUPTED
+
+
+def _is_begun(flags: ChallengeFlags) -> bool:
+    """Whether there is something to resume, and this command was to do so."""
+    if flags.rescore or flags.dry_run:
+        return False
+    return (load_challenge(flags).folder / DESCRIPTION).is_file()
 
 
 def _say_how_to_go_on(reason: str, command: Sequence[str]) -> None:
@@ -82,7 +93,7 @@ def _run(flags: ChallengeFlags, command: Sequence[str]) -> int:
     _check_flags(flags)
     challenge = load_challenge(flags)
     if flags.rescore:
-        return _rescore(challenge, command)
+        return _rescore(challenge, flags, command)
     settings = cluster.ray_settings(train_flags(flags))
     _check_folder(challenge, flags)
     check_writable(challenge.experiment)
@@ -243,7 +254,11 @@ def _all_tracks(run: _Run) -> int:
             if code >= INTERRUPTED:
                 _say_how_to_go_on("Interrupted.", run.command)
                 return code
-    return max(code, _score(challenge, challenge.protocol, run.command))
+    try:
+        return max(code, _score(challenge, challenge.protocol, run.command))
+    except UserError as error:  # trials failed: no mistake of the command
+        print(f"No scores: {error}", file=sys.stderr)
+        return 1
 
 
 def _make_plans(experiments: Sequence["Experiment"], run: _Run) -> None:
@@ -336,8 +351,8 @@ def _train(experiment: "Experiment", run: _Run) -> int:
     return outcome.exit_code
 
 
-def _rescore(challenge: Challenge, command: Sequence[str]) -> int:
-    """Score what is on disk again; only what cannot be read is an error."""
+def _rescore(challenge: Challenge, flags: ChallengeFlags, command: Sequence[str]) -> int:
+    """Score what is on disk again, by its own protocol but for the flags that are given."""
     path = challenge.folder / DESCRIPTION
     if not path.is_file():
         raise UserError(
@@ -345,8 +360,10 @@ def _rescore(challenge: Challenge, command: Sequence[str]) -> int:
             "--experiment-name and --storage-path."
         )
     check_writable(challenge.experiment)
+    played = read_description(path)[0]
+    protocol = protocol_with_flags(played.model_dump(), flags, challenge.experiment.source)
     with locked(challenge.experiment):
-        _score(challenge, read_description(path)[0], command)
+        _score(replace(challenge, protocol=protocol), played, command)
     return 0
 
 

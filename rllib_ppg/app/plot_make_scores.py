@@ -89,7 +89,7 @@ def _read(flags: PlotFlags, note: Note) -> list[Score]:
     for given in flags.runs:
         document = find_document(given)
         if document is None and flags.kind == "gap":
-            for score in read_training_gaps(given, note):
+            for score in read_training_gaps(given, note, partial=flags.partial):
                 scores[score.origin.path.resolve()] = [score]
             continue
         if document is None:

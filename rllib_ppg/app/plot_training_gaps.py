@@ -9,10 +9,15 @@ TRAIN = "evaluation/train_return"
 UNSEEN = {"test": "evaluation/test_return", "all": "evaluation/all_return"}
 
 
-def read_training_gaps(given: str, note: Note) -> list[Score]:
+def read_training_gaps(given: str, note: Note, *, partial: bool = False) -> list[Score]:
     """Read the newest evaluation of each trial of a RUN.
 
     Trials without one are left out with a note.
+
+    Args:
+        given: The RUN.
+        note: Told what is left out.
+        partial: Leave out lines that are not whole.
 
     Raises:
         UserError: If nothing is there, a file is broken, or no trial has an evaluation on both
@@ -20,11 +25,12 @@ def read_training_gaps(given: str, note: Note) -> list[Score]:
     """
     scores = []
     for path in find_results(given):
-        names = read_table(path, partial=False).names if path.stat().st_size else ()
+        names = read_table(path, partial=partial).names if path.stat().st_size else ()
         columns = {levels: name for levels, name in UNSEEN.items() if name in names}
         columns |= {"train": TRAIN} if TRAIN in names else {}
         curves = {
-            levels: read_curve(path, Reading(y=name, note=note)) for levels, name in columns.items()
+            levels: read_curve(path, Reading(y=name, note=note, partial=partial))
+            for levels, name in columns.items()
         }
         newest = {levels: float(curve.y[-1]) for levels, curve in curves.items() if len(curve.y)}
         if "train" in newest and len(newest) > 1:
