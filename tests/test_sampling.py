@@ -167,7 +167,7 @@ def test_a_lost_worker_costs_its_rows_of_one_iteration_and_comes_back(started, t
     assert "The checkpoint holds no state of worker 2: its environments begin new episodes." in told
 
 
-@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize("hangs", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_lost_worker_whose_process_still_runs_is_not_taken_back_before_it_began_anew(
     started, hangs: bool
 ):
@@ -209,6 +209,7 @@ def test_a_worker_that_cannot_be_started_again_ends_the_run_with_the_cause(start
         algorithm.train()
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_reset_after_its_restart_costs_its_rows_only(started, tmp_path):
     env_config = {"fault": str(tmp_path / "raises"), "in_reset": True}
     algorithm = started(FaultyEnv, env_config, n_aux_epochs=0)
