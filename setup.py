@@ -45,6 +45,7 @@ INSTALL_REQUIRES = [
     "psutil>=5.9,<8",
     "safetensors>=0.8,<0.9",
     "matplotlib>=3.8,<4",
+    "tensorboardX>=2.6,<3",
 ]
 
 # PyAV brings its own ffmpeg. Pillow writes text of any size from 10.1 on.
@@ -55,6 +56,10 @@ EXTRAS_REQUIRE = {
     "cluster": ["ray[default]>=2.60,<2.61"],
     # `rllib video` and `rllib train --video-every`.
     "video": VIDEO,
+    # `rllib train --track wandb` and `--track mlflow`. Ray's callbacks use parts of both that their
+    # makers have declared old.
+    "wandb": ["wandb>=0.31,<0.32"],
+    "mlflow": ["mlflow>=3.17,<3.18"],
     # Tests and checks; ruff's formatting changes between minor releases.
     "dev": [
         *VIDEO,

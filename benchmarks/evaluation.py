@@ -7,8 +7,8 @@ import torch
 from benchmarks.bare import BareRollout
 from benchmarks.measure import Progress, Row, interleave, speed_row
 from benchmarks.work import DEFAULT, ENV_CONFIG, SEED, SMALL, procgen_arguments
-from rllib_ppg.app.evaluate_agents import TrainedAgent
-from rllib_ppg.app.evaluate_blocks import BLOCK_ENVS, Block, BlockPlayer
+from rllib_ppg.algorithm.evaluate_agents import TrainedAgent
+from rllib_ppg.algorithm.evaluate_blocks import BLOCK_ENVS, Block, BlockPlayer
 from rllib_ppg.core.distributions import ActionSpec
 
 BARE = "bare loop"

@@ -75,6 +75,12 @@ def result(iteration: int = 1, steps: int = 100, **stats: float) -> dict[str, An
     }
 
 
+def evaluated(iteration: int = 1, steps: int = 100, **numbers: float) -> dict[str, Any]:
+    """Return a training result with an evaluation; `numbers` have `__` for `/`."""
+    named = {name.replace("__", "/"): value for name, value in numbers.items()}
+    return {**result(iteration, steps), "evaluation": nested({"time_s": 0.5, **named})}
+
+
 def trial(number: str = "00000", **values: Any) -> Any:
     """Return what views and reports read of a Tune trial."""
     defaults = {

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from rllib_ppg.app.evaluate_agents import RandomAgent
-from rllib_ppg.app.evaluate_blocks import make_blocks
-from rllib_ppg.app.evaluate_episodes import join
-from rllib_ppg.app.evaluate_workers import play_blocks
+from rllib_ppg.algorithm.evaluate_agents import RandomAgent
+from rllib_ppg.algorithm.evaluate_blocks import make_blocks
+from rllib_ppg.algorithm.evaluate_episodes import join
+from rllib_ppg.algorithm.evaluate_workers import play_blocks
 from rllib_ppg.envs.procgen_library import import_procgen
 
 NUM_ENVS = 32

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rllib_ppg.app import environments
+from rllib_ppg.algorithm import named_environments
 from rllib_ppg.envs.array_wrapper import ArrayWrapper, wrap
 from rllib_ppg.envs.arrays import ArrayEnv, frame_stack_of
 from rllib_ppg.envs.procgen import ProcgenVectorEnv, make_procgen_array, parse_options
@@ -65,7 +65,7 @@ def test_wrappers_stand_around_each_other_in_order_and_save_their_state():
 
 
 def test_the_spaces_of_wrapped_games_are_those_of_the_wrapper():
-    found = environments.spaces("procgen", {"frame_stack": 3, "wrappers": [NAME]})
+    found = named_environments.spaces("procgen", {"frame_stack": 3, "wrappers": [NAME]})
     assert found.observations.shape == (64, 64, 9) and found.frame_stack == 3
 
 

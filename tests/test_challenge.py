@@ -99,6 +99,12 @@ def test_scoring_again_trains_and_plays_nothing(capsys, tmp_path: Path):
     assert results["budget"]["steps"] == PROTOCOL["budget_steps"]
     assert results["score_table"]["name"] == "easy_paper" and len(results["runs"]) == 4
     assert "easy_paper" in (place / "report.md").read_text()
+    # By its own protocol, whatever the file says today.
+    challenge_file(tmp_path, games=["maze", "heist", "ninja"], threshold=0.9)
+    found = run(capsys, tmp_path, "--rescore")
+    results = json.loads((place / "results.json").read_text())
+    assert found.code == 0 and len(results["runs"]) == 4 and not results["missing"]
+    assert results["threshold"] == PROTOCOL["threshold"]
     # A part of it.
     assert run(capsys, tmp_path, "--rescore", "--games", "maze").code == 0
     assert len(json.loads((place / "results.json").read_text())["runs"]) == 2

@@ -1,5 +1,6 @@
 """The time guard: a trial ends before its seconds, and one that has ended rests."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ from challenge_files import trained
 from ray import cloudpickle
 from ray.tune.schedulers import TrialScheduler
 
+from rllib_ppg.app.challenge_disk import BETWEEN
 from rllib_ppg.app.challenge_guard import TimeGuard
 
 STOP, CONTINUE = TrialScheduler.STOP, TrialScheduler.CONTINUE
@@ -61,15 +63,34 @@ def test_a_slice_of_an_auxiliary_phase_is_expected_before_there_was_one(clock: C
     assert play(TimeGuard(100, 5, 30), clock, [1.0] * 200) <= 95 - 30
 
 
-def test_checkpoints_between_iterations_count(clock: Clock):
-    assert play(TimeGuard(100, 5, 0), clock, [1.0] * 200, saving=1.0) <= 95
+@pytest.mark.parametrize("saving", [1.0, 4.0, 10.0])
+def test_the_last_checkpoint_is_written_in_time_however_long_one_takes(clock: Clock, saving: float):
+    ended = play(TimeGuard(100, 5, 0), clock, [1.0] * 200, saving=saving)
+    assert ended + saving <= 100
+    assert ended >= 100 - 5 - 1.1 * (2 + 4 * saving), "it is used"
 
 
-def test_seconds_of_an_earlier_process_count_and_the_pause_does_not(clock: Clock):
-    guard = cloudpickle.loads(cloudpickle.dumps(TimeGuard(100, 5, 0)))
+def test_seconds_of_an_earlier_process_count_and_the_pause_does_not(tmp_path: Path, clock: Clock):
+    guard = TimeGuard(100, 5, 0)
     result = {"time_this_iter_s": 1.0, "time_since_restore": 1.0, "iterations_since_restore": 1}
-    assert guard.on_trial_result(None, TRIAL, {**result, "time_total_s": 50.0}) == CONTINUE
-    assert guard.on_trial_result(None, TRIAL, {**result, "time_total_s": 94.5}) == STOP
+    first = {**result, "time_total_s": 1.0}
+    guard.on_trial_result(None, TRIAL, first)
+    clock.now += 31.0
+    second = {**result, "time_total_s": 2.0}
+    assert guard.on_trial_result(None, TRIAL, second) == STOP, "two more such checkpoints"
+    assert (first[BETWEEN], second[BETWEEN]) == (0.0, 30.0)
+
+    folder = trained(tmp_path, "maze", 1, {100: 1.0}, done=False)
+    rows = (folder / "result.json").read_text().splitlines()
+    row = json.dumps({**json.loads(rows[-1]), BETWEEN: 30.0})
+    (folder / "result.json").write_text("\n".join([*rows[:-1], row]) + "\n")
+    clock.now += 1000.0
+    again = cloudpickle.loads(cloudpickle.dumps(guard))
+    one = SimpleNamespace(trial_id="t", status="PENDING", relative_logdir="x", path=str(folder))
+    again.on_trial_add(None, one)
+    assert again.on_trial_result(None, one, third := {**result, "time_total_s": 50.0}) == CONTINUE
+    assert third[BETWEEN] == 30.0
+    assert again.on_trial_result(None, one, {**result, "time_total_s": 65.0}) == STOP
 
 
 @pytest.mark.parametrize(
@@ -82,7 +103,11 @@ def test_a_trial_that_is_over_and_saved_rests(
     folder = trained(tmp_path, "maze", 1, {100: 1.0}, done=done, checkpoint=checkpoint)
     found: list[str] = []
     one = SimpleNamespace(
-        status="PENDING", relative_logdir="x", path=str(folder), set_status=found.append
+        trial_id="t",
+        status="PENDING",
+        relative_logdir="x",
+        path=str(folder),
+        set_status=found.append,
     )
     TimeGuard(100, 5, 0).on_trial_add(None, one)
     assert found == expected

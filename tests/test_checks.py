@@ -175,3 +175,27 @@ def test_a_model_that_the_observations_decide_is_checked_too(tmp_path: Path, mod
 def test_the_checks_cannot_be_left_out(tmp_path: Path):
     with pytest.raises(UserError, match="everything is checked here"):
         check(experiment(tmp_path, "{_validate_config: false}"))
+
+
+@pytest.mark.parametrize(
+    ("config", "key", "why"),
+    [
+        ("{}", "evaluation/test_return", "set evaluation_interval"),
+        ("{evaluation_interval: 2}", "evaluation/gap", r"which make: .*train_return"),
+        ("{evaluation_interval: 2}", "evaluation/train_return", None),
+    ],
+)
+def test_a_stop_key_of_evaluations_is_one_that_the_run_makes(tmp_path, config, key, why):
+    levels = "" if config == "{}" else "    evaluation_levels: train\n"
+    interval = "    evaluation_interval: 2\n" if levels else "    lr: 1e-3\n"
+    text = (
+        f"x:\n  run: PPG\n  env: procgen\n  stop:\n    {key}: 3\n  config:\n"
+        f"    env_config: {{num_levels: 5}}\n{interval}{levels}"
+    )
+    (found,) = experiments(text, tmp_path)
+    if why is None:
+        check(found)
+        return
+    with pytest.raises(UserError, match=why) as error:
+        check(found)
+    assert str(error.value).startswith(f"{tmp_path}/e.yaml:5: ")

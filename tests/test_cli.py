@@ -80,7 +80,7 @@ SETTINGS = {
     # what PPG is not for
     "framework=tf2": "torch",
     "enable_rl_module_and_learner=true": "old API stack",
-    "evaluation_interval=1": "evaluat",
+    "evaluation_parallel_to_training=true": "evaluat",
     "observation_filter=MeanStdFilter": "does not use",
 }
 

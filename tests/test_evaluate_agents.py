@@ -7,8 +7,8 @@ import torch
 from evaluation import procgen_policy
 
 from rllib_ppg import PPGConfig, UserError
+from rllib_ppg.algorithm.evaluate_agents import RandomAgent, TrainedAgent, trained_agent
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
-from rllib_ppg.app.evaluate_agents import RandomAgent, TrainedAgent, trained_agent
 from rllib_ppg.core.distributions import ActionSpec
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0])

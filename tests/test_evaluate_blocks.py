@@ -7,9 +7,9 @@ from evaluation import Clock
 from procgen_play import SHORT
 
 from rllib_ppg import UserError
-from rllib_ppg.app.evaluate_agents import RandomAgent
-from rllib_ppg.app.evaluate_blocks import BLOCK_ENVS, Block, BlockPlayer, make_blocks, shares
-from rllib_ppg.app.evaluate_episodes import EpisodeStatistics, join
+from rllib_ppg.algorithm.evaluate_agents import RandomAgent
+from rllib_ppg.algorithm.evaluate_blocks import BLOCK_ENVS, Block, BlockPlayer, make_blocks, shares
+from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics, join
 from rllib_ppg.envs.procgen import ProcgenVectorEnv, derive_rand_seed
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rllib_ppg.app.evaluate_episodes import EpisodeStatistics, join
+from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics, join
 
 
 def statistics(*returns: float, env: int = 0, levels: bool = False) -> EpisodeStatistics:

@@ -5,7 +5,7 @@ import pytest
 from evaluation import procgen_policy
 
 from rllib_ppg import UserError
-from rllib_ppg.app.evaluate_levels import level_range, make_tasks
+from rllib_ppg.algorithm.evaluate_levels import level_range, make_tasks
 from rllib_ppg.envs.procgen import ProcgenVectorEnv, parse_options
 from rllib_ppg.envs.procgen_options import MAX_INT32
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ from evaluation import procgen_policy
 from procgen_play import SHORT
 
 from rllib_ppg import UserError
-from rllib_ppg.app import evaluate_workers
-from rllib_ppg.app.evaluate_agents import Act, RandomAgent, trained_agent
-from rllib_ppg.app.evaluate_blocks import Block, make_blocks
-from rllib_ppg.app.evaluate_episodes import join
-from rllib_ppg.app.evaluate_workers import choose_workers, play_blocks
+from rllib_ppg.algorithm import evaluate_workers
+from rllib_ppg.algorithm.evaluate_agents import Act, RandomAgent, trained_agent
+from rllib_ppg.algorithm.evaluate_blocks import Block, make_blocks
+from rllib_ppg.algorithm.evaluate_episodes import join
+from rllib_ppg.algorithm.evaluate_workers import Team, choose_workers, play_blocks
 
 
 def blocks_of(num_envs: int, episodes: int) -> list[Block]:
@@ -69,13 +70,53 @@ class Dying:
         return RandomAgent().begin(space, seed)
 
 
-def test_a_dead_worker_s_block_is_played_anew(ray_local: None, tmp_path: Path):
+class Hanging(Dying):
+    """Plays at random, but hangs the first `times` times."""
+
+    def begin(self, space, seed: int) -> Act:
+        for number in range(self.times):
+            try:
+                (self.marks / str(number)).touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            time.sleep(10_000)
+        return RandomAgent().begin(space, seed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "silent_s", "cause"),
+    [
+        (Dying, None, "its process died"),
+        pytest.param(Hanging, 20.0, "it said nothing for 20 s", marks=pytest.mark.slow),
+    ],
+)
+def test_a_lost_worker_s_block_is_played_anew(
+    ray_local: None, tmp_path: Path, kind, silent_s, cause
+):
     ray.cloudpickle.register_pickle_by_value(__import__(__name__))
     blocks = blocks_of(4, 6)
     (expected,) = play_blocks(RandomAgent(), blocks, 0)
-    (played,) = play_blocks(Dying(tmp_path, 1), blocks, 1)
-    assert np.array_equal(played.returns, expected.returns)
+    told = []
+    with closing(Team(1, silent_s=silent_s, tell=told.append)) as team:
+        (played,) = play_blocks(kind(tmp_path, 1), blocks, team)
+        assert np.array_equal(played.returns, expected.returns)
+        assert len(list(tmp_path.iterdir())) == 1
+        assert told == [f"An evaluation worker was lost: {cause}. Its episodes are played anew."]
+
+
+def test_a_team_plays_one_evaluation_after_the_other_with_the_same_processes(
+    ray_local: None, tmp_path: Path
+):
+    class Telling:
+        def begin(self, space, seed: int) -> Act:
+            (tmp_path / f"{os.getpid()}").touch()
+            return RandomAgent().begin(space, seed)
+
+    blocks = blocks_of(4, 4)
+    with closing(Team(1)) as team:
+        first, second = (join(play_blocks(Telling(), blocks, team)) for _ in range(2))
     assert len(list(tmp_path.iterdir())) == 1
+    assert np.array_equal(first.returns, second.returns)
 
 
 def test_workers_that_keep_dying_end_the_evaluation(ray_local: None, tmp_path: Path, monkeypatch):

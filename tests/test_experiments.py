@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,7 +108,14 @@ def test_a_file_is_read_the_same_by_any_yaml_reader(path: Path):
     plain = yaml.safe_load(path.read_text(encoding="utf-8"))
     ours = read_yaml(path.read_text(encoding="utf-8"), str(path)).data
     (name,) = plain
-    numbers = {"lr": 5e-4, "aux_lr": 5e-4}  # PyYAML reads 5e-4 as text; PPGConfig takes that too
-    for key, value in ours[name]["config"].items():
-        given = plain[name]["config"][key]
-        assert given == value or (key in numbers and float(given) == value)
+    assert with_numbers(plain[name]["config"]) == ours[name]["config"]
+
+
+def with_numbers(given: Any) -> Any:
+    """PyYAML reads 5e-4 as text; PPGConfig takes that too."""
+    if isinstance(given, dict):
+        return {key: with_numbers(value) for key, value in given.items()}
+    if isinstance(given, list):
+        return [with_numbers(value) for value in given]
+    is_number = isinstance(given, str) and re.fullmatch(r"[0-9.]+e-?[0-9]+", given)
+    return float(given) if is_number else given

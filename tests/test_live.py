@@ -4,7 +4,7 @@ import io
 import re
 
 import pytest
-from app_helpers import result, trial
+from app_helpers import evaluated, result, trial
 
 from rllib_ppg.app.live import LiveView
 from rllib_ppg.app.progress import Progress
@@ -114,3 +114,11 @@ def test_results_of_other_algorithms_show_what_they_have(view: LiveView):
 
 def test_plain_lines_can_be_had_on_a_terminal():
     assert not isinstance(make_view("x", live=False, out=Terminal()), LiveView)
+
+
+def test_the_newest_evaluation_stays_until_the_next(view: LiveView):
+    made = evaluated(1, 100, test_return=4.0, test_return_stderr=0.5)
+    text = shown(view, made, result(2, 200))
+    assert "test 4 +- 0.5, at 100 steps" in text
+    assert re.search(r"sync .* evaluation \d+%", text)
+    assert "evaluation" not in shown(view, result(1, 100))

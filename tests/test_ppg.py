@@ -286,11 +286,6 @@ def test_an_algorithm_without_an_environment_is_refused(ray_local):
         PPGConfig().update_from_dict(SIZES).build_algo()
 
 
-def test_rllibs_evaluation_is_refused_with_the_way_to_do_it(results, ray_local):
-    with pytest.raises(UserError, match=r"rllib_ppg\.evaluate"):
-        build().evaluate()
-
-
 # ---- checkpoints
 
 

@@ -13,9 +13,9 @@ from test_policy_export import exported, policy_of
 from rllib_ppg import PPGConfig
 from rllib_ppg._ray_compat import SampleBatch
 from rllib_ppg.algorithm.batch import column, compute_targets, store_observations
+from rllib_ppg.algorithm.evaluate_agents import TrainedAgent
+from rllib_ppg.algorithm.evaluate_blocks import Block, BlockPlayer
 from rllib_ppg.algorithm.rollout import EPISODE_STARTS
-from rllib_ppg.app.evaluate_agents import TrainedAgent
-from rllib_ppg.app.evaluate_blocks import Block, BlockPlayer
 from rllib_ppg.app.video_play import Cell, Player, play
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.frames import Rows

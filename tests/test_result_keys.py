@@ -2,7 +2,7 @@
 
 import pytest
 
-from rllib_ppg.algorithm.metrics import METRICS
+from rllib_ppg.algorithm.metrics import EVALUATION, METRICS
 from rllib_ppg.app.result_keys import LEARNER_STATS, flat_stop, key_problem, stop_value
 
 
@@ -16,6 +16,7 @@ from rllib_ppg.app.result_keys import LEARNER_STATS, flat_stop, key_problem, sto
         "env_runners/episode_return_mean",
         "env_runners/custom_metrics/coins_mean",
         *(f"{LEARNER_STATS}/{metric}" for metric in METRICS),
+        *(f"evaluation/{metric}" for metric in EVALUATION if metric != "score_table"),
     ],
 )
 def test_a_key_of_ppgs_results_is_known(name: str):
@@ -30,6 +31,9 @@ def test_a_key_of_ppgs_results_is_known(name: str):
         ("sampler_results/episode_reward_mean", "env_runners/episode_return_mean"),
         ("env_runners/episode_return_men", "env_runners/episode_return_mean"),
         ("policy_phase/entropy", f"{LEARNER_STATS}/policy_phase/entropy"),
+        ("test_return", "evaluation/test_return"),
+        ("evaluation/test_retur", "evaluation/test_return"),
+        ("evaluation/score_table", "evaluation/"),
         ("xyz", "progress.csv"),
     ],
 )

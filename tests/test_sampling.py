@@ -167,7 +167,7 @@ def test_a_lost_worker_costs_its_rows_of_one_iteration_and_comes_back(started, t
     assert "The checkpoint holds no state of worker 2: its environments begin new episodes." in told
 
 
-@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize("hangs", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_lost_worker_whose_process_still_runs_is_not_taken_back_before_it_began_anew(
     started, hangs: bool
 ):
@@ -209,26 +209,24 @@ def test_a_worker_that_cannot_be_started_again_ends_the_run_with_the_cause(start
         algorithm.train()
 
 
-@pytest.mark.parametrize("seed", [None, 3])
-def test_a_worker_that_cannot_reset_after_its_restart_costs_its_rows_only(started, tmp_path, seed):
+@pytest.mark.slow
+def test_a_worker_that_cannot_reset_after_its_restart_costs_its_rows_only(started, tmp_path):
     env_config = {"fault": str(tmp_path / "raises"), "in_reset": True}
-    algorithm = started(FaultyEnv, env_config, n_aux_epochs=0, seed=seed)
+    algorithm = started(FaultyEnv, env_config, n_aux_epochs=0)
     algorithm.train()
     (tmp_path / "raises").touch()
     os.kill(pids(algorithm)[1], signal.SIGKILL)
-    results = [algorithm.train() for _ in range(3)]
-    said = [text for result in results for text in result["notices"]]
-    steps = [result["num_env_steps_sampled_this_iter"] for result in results]
-    assert steps == 3 * [2 * STEPS]
+    said: list[str] = []
+    limit = time.monotonic() + 240
+    while "no level here" not in "".join(said) and time.monotonic() < limit:
+        result = algorithm.train()
+        said += result["notices"]
+        assert result["num_env_steps_sampled_this_iter"] == 2 * STEPS
     (tmp_path / "raises").unlink()
     result = algorithm.train()
-    if seed is None:  # its first rollout raises
-        assert "Worker 2 was lost: OSError: no level here." in said
-        assert result["notices"][-1] == "Worker 2 is back, with new episodes."
-        assert result["num_env_steps_sampled_this_iter"] == 4 * STEPS
-    else:  # RLlib seeds by a reset, in the worker's constructor
-        assert any("it cannot be started: OSError: no level here" in text for text in said)
-        assert result["num_env_steps_sampled_this_iter"] == 2 * STEPS
+    assert said[-1] == "Worker 2 was lost: OSError: no level here."
+    assert result["notices"] == ["Worker 2 is back, with new episodes."]
+    assert result["num_env_steps_sampled_this_iter"] == 4 * STEPS
 
 
 def test_what_raises_in_the_trials_own_process_fails_the_trial(started, tmp_path):
@@ -296,11 +294,21 @@ def test_a_worker_that_died_in_an_auxiliary_phase_is_told(started):
     ]  # fmt: skip
 
 
-def test_a_worker_that_died_while_it_sampled_beside_an_auxiliary_phase_is_lost_once(started):
-    algorithm = started(overlap_aux=True)
+@pytest.mark.parametrize("noticed", [False, True])
+def test_a_worker_that_died_while_it_sampled_beside_an_auxiliary_phase_is_lost_once(
+    started, tmp_path, noticed
+):
+    gate = tmp_path / "gate"
+    algorithm = started(GatedEnv, {"gate": str(gate), "gated": 1}, overlap_aux=True)
     algorithm.train()
-    assert algorithm._sampler.pending
-    os.kill(pids(algorithm)[0], signal.SIGKILL)
+    algorithm._sampler.discard()
+    victim = pids(algorithm)[0]
+    gate.touch()
+    algorithm._sampler.begin()
+    os.kill(victim, signal.SIGKILL)
+    gate.unlink()
+    if noticed:  # by RLlib, before its rollout is collected
+        algorithm.env_runner_group.foreach_env_runner(lambda worker: 0, local_env_runner=False)
     said, steps = [], []
     for _ in range(12):
         result = algorithm.train()
@@ -310,7 +318,8 @@ def test_a_worker_that_died_while_it_sampled_beside_an_auxiliary_phase_is_lost_o
         "Worker 1 was lost", "Worker 1 is back, with new episodes.",
     ]  # fmt: skip
     rollouts = [count for count in steps if count]
-    assert set(rollouts) <= {12, 24} and rollouts.count(12) <= 1 and rollouts[-1] == 24
+    # Where it is back before the others' rollouts are collected, it samples with them.
+    assert set(rollouts) <= {12, 24} and rollouts.count(12) == (not noticed) and rollouts[-1] == 24
 
 
 # ---- beside the auxiliary phase

@@ -230,6 +230,7 @@ NEUTRAL = {
     "drac_weight", "drac_augmentation", "return_max", "adaptive_gamma", "alternate_entropy_coeff",
     "unique_threshold", "max_aux_phases", "best_weights", "best_weights_min_env_steps",
     "budget_env_steps", "budget_s", "budget_margin_s",
+    *(name for name in PPGSettings.model_fields if name.startswith("evaluation_")),
 }  # fmt: skip
 
 

@@ -163,7 +163,7 @@ def test_a_mistake_is_one_message_and_nothing_is_overwritten(
 @pytest.mark.parametrize("words", [["--games", "coinrun"], ["--levels", "all"]])
 def test_games_and_levels_are_procgens(painted, tmp_path, capsys, words: list[str]):
     run = command(capsys, "video", painted, *words, "--out", str(tmp_path / "v.mp4"))
-    assert run.code == 2 and "is for Procgen" in run.err and "Painted" in run.err
+    assert run.code == 2 and "only Procgen has" in run.err and "Painted" in run.err
 
 
 @pytest.mark.parametrize("name", ["v.avi", "v", "missing/v.mp4", "."])

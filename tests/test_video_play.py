@@ -7,7 +7,7 @@ from app_helpers import SMALL
 from procgen_play import SHORT
 
 from rllib_ppg import PPGConfig
-from rllib_ppg.app.video_envs import check_fits, level_range, make_env
+from rllib_ppg.app.video_envs import check_fits, game_options, make_env
 from rllib_ppg.app.video_play import (
     Cell,
     Decision,
@@ -19,7 +19,6 @@ from rllib_ppg.app.video_play import (
 )
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.envs.arrays import Transition
-from rllib_ppg.envs.procgen import parse_options
 from rllib_ppg.errors import UserError
 
 SPEC = ActionSpec("categorical", (2,))
@@ -169,22 +168,14 @@ def test_pictures_are_procgens_large_ones(policy):
     env.close()
 
 
-def test_unseen_levels_begin_after_the_trainings():
-    unseen = level_range(200, 50, "test")
-    assert unseen["start_level"] == 250
-    options = parse_options({"env_name": "coinrun", **unseen})
-    assert options.start_level + options.num_levels == 2**31 - 1
-    env = make_env("procgen", options.model_dump(), 0, render=False)
-    assert all(info["level_seed"] >= 250 for info in env.infos())
+def test_unseen_levels_are_played_on_request():
+    trained_on = {**SHORT, "num_levels": 200, "start_level": 50}
+    ((_, own),) = game_options("procgen", trained_on, [], None)
+    assert (own["num_levels"], own["start_level"]) == (200, 50)
+    ((name, unseen),) = game_options("procgen", trained_on, ["maze"], "test")
+    env = make_env("procgen", unseen, 0, render=False)
+    assert name == "maze" and all(info["level_seed"] >= 250 for info in env.infos())
     env.close()
-    assert level_range(200, 50, "train") == {"num_levels": 200, "start_level": 50}
-    assert level_range(200, 50, "all") == {"num_levels": 0, "start_level": 0}
-
-
-@pytest.mark.parametrize(("num", "start"), [(0, 0), (2**31 - 1 - 5, 5)])
-def test_without_unseen_levels_it_says_so(num: int, start: int):
-    with pytest.raises(UserError, match="--levels test"):
-        level_range(num, start, "test")
 
 
 def test_an_environment_other_than_the_trainings_is_refused(policy):

@@ -3,10 +3,18 @@
 import io
 
 import pytest
-from app_helpers import result, trial
+from app_helpers import evaluated, result, trial
 
 from rllib_ppg.app.progress import Progress
-from rllib_ppg.app.view import PlainView, eta_of, label_of, make_view, phase_of, plain_line
+from rllib_ppg.app.view import (
+    PlainView,
+    eta_of,
+    evaluation_of,
+    label_of,
+    make_view,
+    phase_of,
+    plain_line,
+)
 
 
 def progress(*results: dict) -> Progress:
@@ -32,6 +40,26 @@ def test_a_policy_iteration_is_one_line_with_its_losses():
 def test_an_auxiliary_slice_shows_its_own_losses():
     line = plain_line(progress(POLICY, AUX))
     assert "aux 1/2 50%" in line and "aux value 0.25" in line and "entropy" not in line
+
+
+GAP = {
+    "train_return": 9.5, "train_return_stderr": 0.25, "test_return": 4.125,
+    "test_return_stderr": 0.5, "gap": 5.375, "gap_stderr": 0.559,
+}  # fmt: skip
+
+
+def test_an_evaluation_stands_on_the_line_of_its_iteration_only():
+    line = plain_line(progress(evaluated(**GAP)))
+    assert "evaluation train 9.5 +- 0.25  test 4.125 +- 0.5  gap 5.375 +- 0.56  " in line
+    unknown = evaluated(2, 200, **dict.fromkeys(GAP, float("nan")), time_s=float("nan"))
+    seen = progress(evaluated(**GAP), unknown)
+    assert "evaluation" not in plain_line(seen)
+    assert "gap 5.375" in evaluation_of(seen) and seen.evaluated_at == 100
+
+
+def test_an_evaluation_without_levels_is_its_return():
+    numbers = {"env_runners__episode_return_mean": 20, "env_runners__episode_return_stderr": 1.5}
+    assert "evaluation return 20 +- 1.5  " in plain_line(progress(evaluated(**numbers)))
 
 
 def test_time_to_go_is_a_lower_bound_until_an_auxiliary_phase_was_seen():

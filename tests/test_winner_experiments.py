@@ -7,8 +7,8 @@ import pytest
 
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.model import parameter_count
+from rllib_ppg.algorithm.named_environments import spaces
 from rllib_ppg.app.checks import check, store_bytes
-from rllib_ppg.app.environments import spaces
 from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
 

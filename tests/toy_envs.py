@@ -113,7 +113,7 @@ class FaultyEnv(GatedEnv):
     """
 
     def __init__(self, context: Mapping[str, Any]) -> None:
-        gate = {"gate": context.get("gate", ""), "gated": context.get("gated", 0)}
+        gate = {"gate": context.get("gate", ""), "gated": context.get("gated", -1)}
         context.update(gate)  # type: ignore[attr-defined]
         super().__init__(context)
         self.fault, self.in_reset = Path(context["fault"]), context.get("in_reset", False)

@@ -13,7 +13,8 @@ and, last, the manifest (`checkpoint_files`), which tells a whole checkpoint fro
 import json
 import pickle
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,16 @@ def set_random_states(states: Mapping[str, Any]) -> None:
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
+
+
+@contextmanager
+def randomness_kept() -> Iterator[None]:
+    """Context that leaves the process's random generators, which user code may use, as found."""
+    states = random_states()
+    try:
+        yield
+    finally:
+        set_random_states(states)
 
 
 def _dump(path: Path, value: Any) -> None:

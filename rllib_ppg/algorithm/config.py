@@ -8,21 +8,21 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from rllib_ppg._ray_compat import AlgorithmConfig, RLlibCallback
+from rllib_ppg._ray_compat import AlgorithmConfig
 from rllib_ppg.algorithm import resources
+from rllib_ppg.algorithm.evaluate_levels import Task, tasks_while_training
 from rllib_ppg.algorithm.keys import (
     check_keys,
     check_model_keys,
     is_search_space,
     own_keys,
-    rllib_defaults,
 )
 from rllib_ppg.algorithm.model import MODELS
 from rllib_ppg.algorithm.model_settings import MODEL_SETTINGS, parse_model_settings
 from rllib_ppg.algorithm.parts import check_parts
 from rllib_ppg.algorithm.phase_settings import aux_phase_settings, policy_phase_settings
+from rllib_ppg.algorithm.rllib_checks import check_rllib_keys
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker
 from rllib_ppg.algorithm.setting_types import interpolate
 from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings, check_settings
@@ -31,19 +31,7 @@ from rllib_ppg.core.learner import AuxPhaseSettings, PolicyPhaseSettings
 from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.envs.procgen import parse_options
 from rllib_ppg.envs.procgen_vector import MAX_NUM_ENVS
-from rllib_ppg.errors import UserError, shown
-from rllib_ppg.spelling import did_you_mean
-
-FIXED = {
-    "framework_str": ("torch", "PPG runs on torch"),
-    "enable_rl_module_and_learner": (False, "PPG runs on RLlib's old API stack"),
-    "enable_env_runner_and_connector_v2": (False, "PPG runs on RLlib's old API stack"),
-    "_disable_preprocessor_api": (True, "PPG's networks take the raw observations"),
-    "preprocessor_pref": (None, "PPG's networks take the raw observations"),
-    "_model_config": ({}, "RLlib's RLModules are not used; set model"),
-    "_rl_module_spec": (None, "RLlib's RLModules are not used; set model"),
-}
-"""RLlib keys that PPG sets itself, and why they cannot be changed."""
+from rllib_ppg.errors import UserError
 
 
 class PPGConfig(AlgorithmConfig):
@@ -106,6 +94,15 @@ class PPGConfig(AlgorithmConfig):
         keys = check_keys(keys)
         return self._set(keys, super().resources)
 
+    def evaluation(self, **keys: Any) -> "PPGConfig":
+        """Set keys of evaluations during training: `evaluation_interval` and the like.
+
+        Raises:
+            UserError: If a key is unknown or its value is not allowed.
+        """
+        keys = check_keys(keys)
+        return self._set(keys, super().evaluation)
+
     def _set(self, keys: Mapping[str, Any], rllib_setter: Any) -> "PPGConfig":
         own = {name: value for name, value in keys.items() if name in own_keys()}
         self._set_own(own)
@@ -138,29 +135,29 @@ class PPGConfig(AlgorithmConfig):
         """
         if not self._validate_config:
             return
-        if self.in_evaluation:  # RLlib's own copy for evaluation workers, which PPG never starts
+        if self.in_evaluation:  # RLlib's own copy for its evaluation workers, which are not used
             super().validate()
             return
         check_keys({k: v for k, v in vars(self).items() if not k.startswith("_")})
         for name, value in check_settings({name: getattr(self, name) for name in DEFAULTS}).items():
             setattr(self, name, value)
         self._resolve_counts()
-        self._check_fixed()
+        check_rllib_keys(self)
         self._check_env()
         self._check_model()
         self._check_augmentation()
-        self._check_sampling()
-        self._check_compiler()
+        self._check_overlap()
         self._check_sizes()
         self._check_micro_batch()
         check_parts(self)
+        self._check_evaluation()
         super().validate()
 
     def _resolve_counts(self) -> None:
         names = ("num_envs", "num_env_runners", "num_envs_per_env_runner", "num_gpus")
         resolved = resources.resolve_auto(
             {name: getattr(self, name) for name in names},
-            main_cpus=self.num_cpus_for_main_process,
+            main_cpus=self.num_cpus_for_main_process + self.evaluation_cpus(),
             cpus_each=self.num_cpus_per_env_runner,
         )
         for name, value in resolved.items():
@@ -174,14 +171,6 @@ class PPGConfig(AlgorithmConfig):
                 f"{rows}; leave it out, or change those two."
             )
         self.train_batch_size = rows
-
-    def _check_fixed(self) -> None:
-        for name, (value, why) in FIXED.items():
-            if getattr(self, name) != value:
-                raise UserError(f"{name}={getattr(self, name)!r}: {why}; leave it out.")
-        worker = self.env_runner_cls
-        if not (isinstance(worker, type) and issubclass(worker, PPGRolloutWorker)):
-            raise UserError(f"env_runner_cls={worker!r}: must be a subclass of PPGRolloutWorker.")
 
     def _check_env(self) -> None:
         if not isinstance(self.env_config, Mapping):
@@ -221,7 +210,7 @@ class PPGConfig(AlgorithmConfig):
                 "out; leave aux_augmentation out too."
             )
 
-    def _check_sampling(self) -> None:
+    def _check_overlap(self) -> None:
         if self.overlap_aux and not self.num_env_runners:
             raise UserError(
                 "overlap_aux=True needs remote workers, which sample beside the learner, but "
@@ -231,33 +220,6 @@ class PPGConfig(AlgorithmConfig):
             raise UserError(
                 "overlap_aux=True has nothing to overlap with: n_aux_epochs is 0, which leaves the "
                 "auxiliary phase out; leave overlap_aux out too."
-            )
-        kind = (self.exploration_config or {}).get("type", "StochasticSampling")
-        kind = getattr(kind, "__name__", kind)
-        if str(kind).rsplit(".", 1)[-1] != "StochasticSampling":
-            raise UserError(
-                f"exploration_config.type={kind!r}: PPG samples from its policy "
-                "(StochasticSampling), or takes its most likely action (explore: false)."
-            )
-        if isinstance(self.callbacks_class, list | tuple):
-            raise UserError("callbacks: RLlib's old API stack takes one class, not several.")
-        for name in ("on_postprocess_trajectory", "on_learn_on_batch"):
-            if getattr(self.callbacks_class, name, None) is not getattr(RLlibCallback, name, None):
-                raise UserError(
-                    f"The callback {name} is never called by PPG, whose learner works on whole "
-                    "rollouts; use on_sample_end."
-                )
-
-    def _check_compiler(self) -> None:
-        backend = self.torch_compile_learner_dynamo_backend
-        if backend == rllib_defaults()["torch_compile_learner_dynamo_backend"]:
-            return  # torch takes seconds to list what there is
-        known = torch._dynamo.list_backends(None)
-        if backend not in known:
-            hint = did_you_mean(str(backend), known) or f" Use one of {', '.join(known)}."
-            raise UserError(
-                f"torch_compile_learner_dynamo_backend={shown(backend)}: torch knows no such "
-                f"backend.{hint}"
             )
 
     def _check_sizes(self) -> None:
@@ -293,6 +255,32 @@ class PPGConfig(AlgorithmConfig):
                 "store_device='cuda' needs a learner on a GPU, but num_gpus is 0; set num_gpus, or "
                 "leave store_device at auto."
             )
+
+    def _check_evaluation(self) -> None:
+        levels = self.evaluation_levels != "auto"
+        if self.env is not None and (self.evaluation_interval or levels or self.evaluation_config):
+            self.evaluation_tasks()
+
+    def evaluation_tasks(self) -> list[Task]:
+        """What each evaluation during training plays: one task for each kind of levels.
+
+        Raises:
+            UserError: If the keys of evaluation contradict each other or the environment.
+        """
+        overrides = self.evaluation_config or {}
+        return tasks_while_training(
+            self.env, self.env_config, self.evaluation_levels, overrides.get("env_config")
+        )
+
+    def evaluation_cpus_each(self) -> float:
+        """CPUs of one evaluation worker."""
+        overrides: dict[str, Any] = dict(self.evaluation_config or {})
+        given = overrides.get("num_cpus_per_env_runner")
+        return float(self.num_cpus_per_env_runner or 0) if given is None else float(given)
+
+    def evaluation_cpus(self) -> float:
+        """CPUs of all evaluation workers."""
+        return self.evaluation_num_env_runners * self.evaluation_cpus_each()
 
     def minibatch_rows(self) -> int:
         """Rows of the largest minibatch of both phases."""

@@ -36,6 +36,8 @@ OUTDATED = {
     "lambda_coeff": "lambda_",
     "entropy_coef": "entropy_coeff",
     "use_pytorch": "framework: torch (the only one, so leave it out)",
+    "evaluation_num_workers": "evaluation_num_env_runners",
+    "evaluation_num_episodes": "evaluation_duration",
     "recreate_failed_workers": "restart_failed_env_runners",
     "recreate_failed_env_runners": "restart_failed_env_runners",
     "ignore_worker_failures": "ignore_env_runner_failures",
@@ -58,15 +60,21 @@ OUTDATED = {
     "keep_checkpoints_num": "checkpoint_config.num_to_keep, beside config and not in it",
 }
 
-EVALUATION = "use rllib_ppg.evaluate() on the algorithm or its checkpoint"
+_NOT_WITH_STEPS = "evaluation_duration counts episodes, not steps"
+_LOST = "a lost evaluation worker is replaced at once, see evaluation_sample_timeout_s"
 
 UNUSED = {
-    "evaluation_interval": EVALUATION,
-    "evaluation_num_env_runners": EVALUATION,
-    "evaluation_num_workers": EVALUATION,
-    "evaluation_duration": EVALUATION,
-    "evaluation_duration_unit": EVALUATION,
-    "evaluation_config": EVALUATION,
+    "evaluation_parallel_to_training": "it would measure the weights of the iteration before; "
+    "evaluations stand between training iterations",
+    "evaluation_auto_duration_min_env_steps_per_sample": _NOT_WITH_STEPS,
+    "evaluation_auto_duration_max_env_steps_per_sample": _NOT_WITH_STEPS,
+    "evaluation_force_reset_envs_before_iteration": "every evaluation has new environments",
+    "evaluation_unhealthy_workers_timeout_s": _LOST,
+    "evaluation_error_after_n_consecutive_skips": _LOST,
+    "always_attach_evaluation_results": "every result has the evaluation's keys, NaN where none "
+    "was made",
+    "custom_evaluation_function": "Ray calls it without arguments on its old API stack; use the "
+    "callback on_train_result, or rllib_ppg.evaluate()",
     "kl_target": "PPG has no adaptive KL coefficient",
     "use_gae": "PPG always uses GAE",
     "use_critic": "PPG always has a critic",

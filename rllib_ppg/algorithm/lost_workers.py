@@ -22,6 +22,10 @@ DIED = "its process died: it was killed, crashed, or the machine ran out of memo
 RETRY_S = 0.2
 """Seconds until a worker that did not answer is asked again."""
 
+SILENT = 5
+"""How often the waiting time has to pass without a word before a process is taken to hang; one that
+starts is as silent, and is not to be killed over and over."""
+
 
 class LostWorkers:
     """Keeps an eye on the workers that are not healthy.
@@ -101,21 +105,22 @@ class LostWorkers:
         self._tell(f"Worker {worker} was lost: {cause}.")
 
     def _answering(self, workers: Sequence[int]) -> list[int]:
-        """Workers of which a new process is up.
-
-        One that starts is silent until it is up, and so is one that hangs: it is killed.
-        """
+        """Workers of which a new process is up; one that hangs is killed, once."""
         actors, now = self._manager.actors(), time.monotonic()
         for worker in workers:
             if worker not in self._asked:
                 self._asked[worker] = (actors[worker].apply.remote(_is_fresh), now)
-            elif now - self._asked[worker][1] > self._wait_s and worker not in self._killed:
+            elif self._hangs(worker, now):
                 self._kill(worker)
         asked = {self._asked[worker][0]: worker for worker in workers}
         if not asked:
             return []
         ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=RETRY_S)
         return [asked[answer] for answer in ready if self._is_back(asked[answer], answer)]
+
+    def _hangs(self, worker: int, now: float) -> bool:
+        silence = now - self._asked[worker][1]
+        return worker not in self._killed and silence > SILENT * self._wait_s
 
     def _is_back(self, worker: int, answer: ray.ObjectRef) -> bool:
         del self._asked[worker]

@@ -1,7 +1,8 @@
 """Algorithm: the statistics of a training iteration, each defined once.
 
-They stand in every result under `info/learner/default_policy/learner_stats/<name>`, with the same
-names in every result; what an iteration did not make is NaN, never an older value.
+`METRICS` stand in every result under `info/learner/default_policy/learner_stats/<name>`, those of
+`EVALUATION` under `evaluation/<name>` where there are evaluations. The names are the same in every
+result of a run; what an iteration did not make is NaN, never an older value.
 """
 
 import math
@@ -56,6 +57,45 @@ METRICS: dict[str, str] = {
     "lost_workers": "Rollout workers without a rollout in this iteration; `notices` says why.",
 }
 
+UNSEEN = ("test", "all")
+"""Levels of Procgen that stand for unseen ones, the first that is played."""
+
+_LEVELS = {
+    "train": "the training's levels",
+    "test": "levels that the training never has",
+    "all": "all levels that there are",
+    "custom": "levels chosen by number in evaluation_config",
+}
+
+
+def _of_levels(name: str, levels: str) -> dict[str, str]:
+    return {
+        f"{name}_return": f"Mean return of episodes on {levels}.",
+        f"{name}_return_stderr": "Its standard error over episodes.",
+        f"{name}_length": "Mean length of the same episodes, in environment steps.",
+        f"{name}_score": "The same return normalised by score_table.",
+        f"{name}_score_stderr": "Its standard error over episodes.",
+    }
+
+
+EVALUATION: dict[str, str] = {
+    "env_runners/episode_return_mean": "Mean return of the evaluation's episodes, raw rewards. "
+    "With levels: of unseen ones (test, else all) where such are played.",
+    "env_runners/episode_return_stderr": "Its standard error over episodes.",
+    "env_runners/episode_return_min": "Lowest return of the same episodes.",
+    "env_runners/episode_return_max": "Highest return of the same episodes.",
+    "env_runners/episode_len_mean": "Mean length of the same episodes, in environment steps.",
+    "env_runners/num_episodes": "Their number.",
+    **{name: text for item in _LEVELS.items() for name, text in _of_levels(*item).items()},
+    "gap": "Generalisation gap: train_return less test_return (else all_return).",
+    "gap_stderr": "Its standard error: both errors, added in squares.",
+    "gap_score": "The gap in normalised returns.",
+    "gap_score_stderr": "Its standard error.",
+    "score_table": "Name of the table of constants that scores are by.",
+    "num_env_steps_sampled_this_iter": "Environment steps played; no steps of the training.",
+    "time_s": "Seconds that the evaluation took.",
+}
+
 
 def complete(stats: Mapping[str, Any]) -> dict[str, float]:
     """All of `METRICS`, in order: those of `stats`, the others NaN.
@@ -69,7 +109,7 @@ def complete(stats: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(stats.get(name, math.nan)) for name in METRICS}
 
 
-def nested(stats: Mapping[str, float]) -> dict[str, Any]:
+def nested(stats: Mapping[str, Any]) -> dict[str, Any]:
     """Turn `a/b` names into nested dicts, as Ray's results are."""
     tree: dict[str, Any] = {}
     for name, value in stats.items():

@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
-from rllib_ppg.algorithm.setting_types import Integer, Number
-from rllib_ppg.algorithm.settings import describe
+from rllib_ppg.algorithm.setting_types import Integer, Number, describe
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 

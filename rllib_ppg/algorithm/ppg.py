@@ -20,11 +20,11 @@ from rllib_ppg.algorithm import fault_dump, hardware, metrics, parts
 from rllib_ppg.algorithm.batch import make_batch
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.environment import check_environment, try_environment
+from rllib_ppg.algorithm.evaluating import Evaluating
 from rllib_ppg.algorithm.hardware import LearnerThreads
 from rllib_ppg.algorithm.out_of_memory import AUXILIARY, POLICY, SAMPLING, memory_of
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.registration import register
-from rllib_ppg.algorithm.resumable import Resumable
 from rllib_ppg.algorithm.rollout import Rollout
 from rllib_ppg.algorithm.sampling import RolloutSampler, sampling_shares
 from rllib_ppg.algorithm.store_place import make_store
@@ -33,7 +33,7 @@ from rllib_ppg.core.value_targets import recomputed_targets
 from rllib_ppg.errors import UserError, WorkersLost
 
 
-class PPG(Resumable):
+class PPG(Evaluating):
     """Phasic Policy Gradient (Cobbe et al. 2020, arXiv:2009.04416) on RLlib's old API stack.
 
     One `train()` is one policy iteration (sample, policy phase) or one slice of the auxiliary phase
@@ -91,6 +91,7 @@ class PPG(Resumable):
         self._trained_s = 0.0
         self._step_began = time.perf_counter()
         self._finished = False
+        self._begin_evaluations()
 
     def _build_learner(self, frame_stack: int) -> None:
         config, policy = self.config, self.get_policy()
@@ -107,17 +108,15 @@ class PPG(Resumable):
         """Refuse environments that PPG cannot learn in; RLlib calls it in each worker."""
         check_environment(env)
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Not supported: RLlib's evaluation favours short episodes on its old stack.
-
-        Raises:
-            UserError: Naming `rllib_ppg.evaluate`.
-        """
-        raise UserError("Use rllib_ppg.evaluate(algorithm, episodes=...).")
-
     def step(self) -> dict[str, Any]:
-        """Run a training iteration; what a person has to be told stands under `notices`."""
+        """Run a training iteration, and the evaluation that it makes due.
+
+        What a person has to be told stands under `notices`.
+        """
+        before = self._totals["policy_iterations"]
         result: dict[str, Any] = super().step()
+        if self.config.evaluation_interval:
+            result["evaluation"] = self._evaluation_since(before)
         result["notices"], self._notices = self._notices, []
         if self._finished:
             result["done"] = True

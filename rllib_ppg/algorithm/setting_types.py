@@ -4,7 +4,9 @@ from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+
+from rllib_ppg.errors import shown
 
 
 def parse_number(value: Any) -> Any:
@@ -82,3 +84,16 @@ def interpolate(schedule: Schedule, env_steps: int) -> float:
     """Value of a piecewise linear schedule at `env_steps`, constant beyond both ends."""
     steps, values = zip(*schedule, strict=True)
     return float(np.interp(env_steps, steps, values))
+
+
+def describe(error: ValidationError, prefix: str = "") -> str:
+    """Put a pydantic error into one sentence a key: the key, what was given, what is allowed."""
+    messages: dict[str, list[str]] = {}
+    for item in error.errors(include_url=False):
+        path = [str(part) for part in item["loc"]]
+        reason = item["msg"].removeprefix("Value error, ")
+        reason = reason.replace("Input should be", "must be")
+        reason = reason.replace("must be a valid boolean", "must be true or false")
+        key = f"{prefix}{path[0]}" if path else prefix.rstrip(".")
+        messages.setdefault(f"{key}={shown(item['input'])}", []).append(reason)
+    return "; ".join(f"{key}: {' or '.join(dict.fromkeys(why))}" for key, why in messages.items())

@@ -5,12 +5,12 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from rllib_ppg.algorithm.metrics import METRICS
+from rllib_ppg.algorithm.metrics import EVALUATION, METRICS
 from rllib_ppg.algorithm.model_settings import EncoderSettings, ImpalaSettings, MLPSettings
 from rllib_ppg.algorithm.settings import PPGSettings
 
@@ -24,9 +24,9 @@ def settings_table(settings: type[BaseModel]) -> str:
     return table(("Key", "Default", "Meaning"), rows)
 
 
-def metrics_table() -> str:
-    """A Markdown table of all metrics."""
-    return table(("Metric", "Meaning"), [(f"`{name}`", text) for name, text in METRICS.items()])
+def metrics_table(metrics: Mapping[str, str]) -> str:
+    """A Markdown table of metrics: name, meaning."""
+    return table(("Metric", "Meaning"), [(f"`{name}`", text) for name, text in metrics.items()])
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
@@ -46,7 +46,10 @@ def tables() -> dict[str, dict[str, str]]:
             "ppg_mlp": settings_table(MLPSettings),
             "ppg_encoder": settings_table(EncoderSettings),
         },
-        "docs/metrics.md": {"metrics": metrics_table()},
+        "docs/metrics.md": {
+            "metrics": metrics_table(METRICS),
+            "evaluation": metrics_table(EVALUATION),
+        },
     }
 
 

@@ -6,30 +6,25 @@ Ray is started only when what was given makes sense so far.
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from rllib_ppg.app import cluster
-from rllib_ppg.app.challenge_file import Challenge, load_challenge
+from rllib_ppg.app.challenge_description import DESCRIPTION, read_challenge, write_challenge
+from rllib_ppg.app.challenge_file import Challenge, load_challenge, protocol_with_flags
 from rllib_ppg.app.challenge_flags import ChallengeFlags
 from rllib_ppg.app.challenge_protocol import TRAINING_KEYS, Protocol
 from rllib_ppg.app.evaluate_command import Stopped
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.interrupt import Terminated, sigterm_as_exception
-from rllib_ppg.app.run_folder import check_writable, locked, versions, write_text
+from rllib_ppg.app.run_folder import check_writable, locked, versions
 from rllib_ppg.app.train import INTERRUPTED, TERMINATED, import_modules, waiting
-from rllib_ppg.app.yaml_reader import read_yaml
 from rllib_ppg.errors import UserError
 
 if TYPE_CHECKING:
     from rllib_ppg.app.challenge_trials import Sized
     from rllib_ppg.app.experiment import Experiment
-
-DESCRIPTION = "challenge.yaml"
-"""The challenge as it was started, in its results folder; a challenge file itself."""
 
 _NOT_WITH_RESCORE = (
     "resume", "dry_run", "episodes", "budget_steps", "budget_seconds", "budget_scale", "settings",
@@ -64,12 +59,23 @@ def run_challenge(flags: ChallengeFlags, command: Sequence[str]) -> int:
         with sigterm_as_exception():
             return _run(flags, command)
     except Stopped as stop:
-        _say_how_to_go_on(str(stop), command)
+        _say_how_to_go_on("Stopped; finished evaluations are kept.", command)
         return stop.exit_code
     except KeyboardInterrupt as error:  # outside of training and playing, which look after signals
         terminated = isinstance(error, Terminated)
-        _say_how_to_go_on("Terminated." if terminated else "Interrupted.", command)
+        reason = "Terminated." if terminated else "Interrupted."
+        if _is_begun(flags):
+            _say_how_to_go_on(reason, command)
+        else:
+            print(f"\n{reason} Nothing was begun.", file=sys.stderr)
         return TERMINATED if terminated else INTERRUPTED
+
+
+def _is_begun(flags: ChallengeFlags) -> bool:
+    """Whether there is something to resume, and this command was to do so."""
+    if flags.rescore or flags.dry_run:
+        return False
+    return (load_challenge(flags).folder / DESCRIPTION).is_file()
 
 
 def _say_how_to_go_on(reason: str, command: Sequence[str]) -> None:
@@ -82,7 +88,7 @@ def _run(flags: ChallengeFlags, command: Sequence[str]) -> int:
     _check_flags(flags)
     challenge = load_challenge(flags)
     if flags.rescore:
-        return _rescore(challenge, command)
+        return _rescore(challenge, flags, command)
     settings = cluster.ray_settings(train_flags(flags))
     _check_folder(challenge, flags)
     check_writable(challenge.experiment)
@@ -144,7 +150,7 @@ def _check_folder(challenge: Challenge, flags: ChallengeFlags) -> None:
             f"{'; challenges there: ' + ', '.join(there) if there else ''}. Start it without "
             "--resume, or name it with --experiment-name and --storage-path."
         )
-    earlier, config = read_description(path)
+    earlier, config = read_challenge(path)
     pairs = {
         key: (getattr(earlier, key), getattr(challenge.protocol, key)) for key in TRAINING_KEYS
     }
@@ -157,31 +163,6 @@ def _check_folder(challenge: Challenge, flags: ChallengeFlags) -> None:
                 f"{key} was {was} there and is {now} here. Give the same, or begin another one "
                 "with --experiment-name."
             )
-
-
-def read_description(path: Path) -> tuple[Protocol, dict[str, Any]]:
-    """Read the protocol and the experiment's configuration of the challenge in a folder.
-
-    Raises:
-        UserError: If it is broken.
-    """
-    data = read_yaml(path.read_text(encoding="utf-8"), str(path)).data
-    try:
-        (content,) = data.values()
-        return Protocol(**content["protocol"]), dict(content["experiment"]["config"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"{path} is not as it was written ({' '.join(str(error).split())})."
-        ) from None
-
-
-def _write_description(challenge: Challenge) -> None:
-    keys = challenge.experiment.keys.model_dump(
-        exclude_unset=True, exclude={"env", "stop", "storage_path"}
-    )
-    content = {challenge.name: {"protocol": challenge.protocol.model_dump(), "experiment": keys}}
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    write_text(challenge.folder / DESCRIPTION, text)
 
 
 def describe(challenge: Challenge, sized: "Sized") -> list[str]:
@@ -236,14 +217,18 @@ def _all_tracks(run: _Run) -> int:
     with ExitStack() as stack:
         stack.enter_context(locked(challenge.experiment))
         if run.flags.resume:  # episodes and score table may be others now
-            _write_description(challenge)
+            write_challenge(challenge)
         code = 0
         for experiment in experiments:
             code = max(code, _track(experiment, run, stack))
             if code >= INTERRUPTED:
                 _say_how_to_go_on("Interrupted.", run.command)
                 return code
-    return max(code, _score(challenge, challenge.protocol, run.command))
+    try:
+        return max(code, _score(challenge, challenge.protocol, run.command))
+    except UserError as error:  # trials failed: no mistake of the command
+        print(f"No scores: {error}", file=sys.stderr)
+        return 1
 
 
 def _make_plans(experiments: Sequence["Experiment"], run: _Run) -> None:
@@ -319,7 +304,7 @@ def _train(experiment: "Experiment", run: _Run) -> int:
     plan = make_plan(experiment, run.settings, train_flags(run.flags, resume=resume))
     for note in plan.notes:
         print(note)
-    _write_description(run.challenge)  # not before: until here nothing has to be resumed
+    write_challenge(run.challenge)  # not before: until here nothing has to be resumed
     guard = time_guard(run.challenge, run.sized)
     if resume:
         tuner = launch.restored_tuner(experiment, plan.space, guard, finished_too=False)
@@ -336,8 +321,8 @@ def _train(experiment: "Experiment", run: _Run) -> int:
     return outcome.exit_code
 
 
-def _rescore(challenge: Challenge, command: Sequence[str]) -> int:
-    """Score what is on disk again; only what cannot be read is an error."""
+def _rescore(challenge: Challenge, flags: ChallengeFlags, command: Sequence[str]) -> int:
+    """Score what is on disk again, by its own protocol but for the flags that are given."""
     path = challenge.folder / DESCRIPTION
     if not path.is_file():
         raise UserError(
@@ -345,8 +330,10 @@ def _rescore(challenge: Challenge, command: Sequence[str]) -> int:
             "--experiment-name and --storage-path."
         )
     check_writable(challenge.experiment)
+    played = read_challenge(path)[0]
+    protocol = protocol_with_flags(played.model_dump(), flags, challenge.experiment.source)
     with locked(challenge.experiment):
-        _score(challenge, read_description(path)[0], command)
+        _score(replace(challenge, protocol=protocol), played, command)
     return 0
 
 

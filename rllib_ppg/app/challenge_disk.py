@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
+from rllib_ppg.algorithm.checkpoint_files import newest_whole
 from rllib_ppg.app.plot_runs import Reading, read_params, read_runs
 from rllib_ppg.app.result_files import iteration_of, results
 from rllib_ppg.app.result_keys import LEARNER_STATS
@@ -13,6 +13,10 @@ from rllib_ppg.errors import UserError
 
 Key = tuple[str, int]
 """Game and seed of a trial."""
+
+
+BETWEEN = "time_between_iterations_s"
+"""Key of a trial's results: seconds so far that were no iteration's, such as of checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Trained:
         seed: Its seed.
         iteration: Training iterations.
         env_steps: Environment steps.
-        seconds: Seconds of its iterations.
+        seconds: Seconds of its training, checkpoints included.
+        between: Those of them that lie between iterations.
         aux_phases: Finished auxiliary phases.
         done: It has reached the end of its budget.
     """
@@ -36,6 +41,7 @@ class Trained:
     iteration: int = 0
     env_steps: int = 0
     seconds: float = 0.0
+    between: float = 0.0
     aux_phases: int = 0
     done: bool = False
 
@@ -45,11 +51,10 @@ class Trained:
         Raises:
             UserError: If the one of its last iteration is missing or broken.
         """
-        newest = newest_whole(self.folder).path
-        if newest is not None:
-            counters = check_checkpoint(newest).get("counters", {})
-            if counters.get("training_iteration") == self.iteration:
-                return newest
+        newest = newest_whole(self.folder)
+        counters = newest.summary.get("counters", {})
+        if newest.path is not None and counters.get("training_iteration") == self.iteration:
+            return newest.path
         raise UserError(f"{self.folder} has no whole checkpoint of its last iteration.")
 
     def complete(self) -> bool:
@@ -97,6 +102,7 @@ def read_trained(folder: Path) -> Trained | None:
     if not last:
         return Trained(folder, game, seed)
     (row,) = last
+    between = float(row.get(BETWEEN, 0.0))
     stats: Any = row
     for name in (*LEARNER_STATS.split("/"), "phase"):
         stats = stats.get(name, {})
@@ -106,7 +112,8 @@ def read_trained(folder: Path) -> Trained | None:
         seed,
         iteration_of(row),
         int(row["timesteps_total"]),
-        float(row["time_total_s"]),
+        float(row["time_total_s"]) + between,
+        between,
         int(stats.get("aux_phases", 0)),
         bool(row.get("done")),
     )

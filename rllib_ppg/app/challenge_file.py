@@ -83,7 +83,7 @@ def load_challenge(flags: ChallengeFlags) -> Challenge:
     data = raw.data.get("protocol")
     if not isinstance(data, dict):
         raise UserError(source.message(("protocol",), f"protocol takes keys: {', '.join(KEYS)}."))
-    protocol = make_protocol(_with_flags(data, flags, source), source)
+    protocol = protocol_with_flags(data, flags, source)
     experiment, inline = _experiment(raw, flags.file)
     for override in flag_overrides(_as_train_flags(flags)):
         apply_override(experiment, override)
@@ -119,8 +119,12 @@ def _read(name: str) -> RawExperiment:
     return raw
 
 
-def _with_flags(data: dict[str, Any], flags: ChallengeFlags, source: Source) -> dict[str, Any]:
-    """The protocol's keys with those of the flags in their place."""
+def protocol_with_flags(data: dict[str, Any], flags: ChallengeFlags, source: Source) -> Protocol:
+    """Return the protocol of some keys, with those of the flags in their place.
+
+    Raises:
+        UserError: If something in it is wrong.
+    """
     if flags.budget_scale is not None and (flags.budget_steps or flags.budget_seconds):
         raise UserError(
             "--budget-scale shortens the file's budget, and --budget-steps and --budget-seconds "
@@ -132,7 +136,7 @@ def _with_flags(data: dict[str, Any], flags: ChallengeFlags, source: Source) -> 
         if value is not None:
             data[key] = value
             source.places["protocol", key] = f"--{flag.replace('_', '-')}"
-    return data
+    return make_protocol(data, source)
 
 
 def _experiment(raw: RawExperiment, file: str) -> tuple[RawExperiment, bool]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from rllib_ppg.algorithm.settings import Integer, Number
+from rllib_ppg.algorithm.setting_types import Integer, Number
 from rllib_ppg.app.experiment import Source
 from rllib_ppg.core.scores import (
     PRIVATE_GAMES,

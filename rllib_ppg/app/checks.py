@@ -12,14 +12,14 @@ from functools import cache
 from typing import Any
 
 from rllib_ppg._ray_compat import RLLIB_ALGORITHMS
-from rllib_ppg.algorithm import memory, resources
+from rllib_ppg.algorithm import memory, named_environments, resources
 from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.evaluation import number_names
 from rllib_ppg.algorithm.model import MODELS, check_model, observation_layout, parameter_count
 from rllib_ppg.algorithm.registration import register
-from rllib_ppg.app import environments
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.restore import check_restore
-from rllib_ppg.app.result_keys import flat_stop, key_problem, stop_value
+from rllib_ppg.app.result_keys import evaluation_problem, flat_stop, key_problem, stop_value
 from rllib_ppg.app.variants import axes, variants
 from rllib_ppg.app.yaml_reader import KeyPath
 from rllib_ppg.errors import UserError, shown
@@ -67,6 +67,7 @@ def check(experiment: Experiment) -> Checked:
                 problems += located(str(error), experiment)
     elif not problems:
         problems += _env_problems(experiment, found)
+    problems += _evaluation_key_problems(experiment, configs)
     notes: list[str] = []
     try:
         notes = check_restore(experiment, [(config, _spaces(config)) for config in configs])
@@ -85,7 +86,7 @@ def check_ppg(variant: dict[str, Any]) -> PPGConfig:
     """
     if variant.get("env") is None:
         raise UserError("env is missing; name the environment, for example env: procgen.")
-    environments.find_creator(variant["env"])
+    named_environments.find_creator(variant["env"])
     try:
         config = PPGConfig().update_from_dict(variant)
         if not config._validate_config:
@@ -154,7 +155,7 @@ def observation_space(config: PPGConfig) -> Any:
     return _spaces(config).observations
 
 
-def _spaces(config: PPGConfig) -> environments.Spaces:
+def _spaces(config: PPGConfig) -> named_environments.Spaces:
     """Spaces of a configuration's environment; found once for equal settings."""
     text = json.dumps(config.env_config, sort_keys=True, default=repr)
     return _cached_spaces(config.env, text, _Hidden(dict(config.env_config)))
@@ -174,8 +175,8 @@ class _Hidden:
 
 
 @cache
-def _cached_spaces(name: Any, _text: str, env_config: _Hidden) -> environments.Spaces:
-    return environments.spaces(name, env_config.value)
+def _cached_spaces(name: Any, _text: str, env_config: _Hidden) -> named_environments.Spaces:
+    return named_environments.spaces(name, env_config.value)
 
 
 def _check_model(config: PPGConfig) -> None:
@@ -214,7 +215,7 @@ def _env_problems(experiment: Experiment, found: list[dict[str, Any]]) -> Iterat
         name = next(v["env"] for v in found if repr(v.get("env")) == env) if env != "None" else None
         try:
             if name is not None:
-                environments.find_creator(name)
+                named_environments.find_creator(name)
         except UserError as error:
             yield experiment.source.message(("config", "env"), str(error))
 
@@ -239,6 +240,20 @@ def _score_problems(experiment: Experiment) -> Iterator[str]:
     if problem:
         path = ("checkpoint_config", "checkpoint_score_attribute")
         yield experiment.source.message(path, _sentence(f"checkpoint_score_attribute: {problem}"))
+
+
+def _evaluation_key_problems(experiment: Experiment, configs: list[PPGConfig]) -> Iterator[str]:
+    """Keys of evaluations that a variant does not make; Tune would end the run over them."""
+    score = experiment.keys.checkpoint_config.checkpoint_score_attribute
+    places = {name: ("stop", name) for name in experiment.keys.stop}
+    if score:
+        places[score] = ("checkpoint_config", "checkpoint_score_attribute")
+    for config in configs:
+        made = number_names(config)
+        for name, path in places.items():
+            problem = evaluation_problem(name, made)
+            if problem:
+                yield experiment.source.message(path, _sentence(problem))
 
 
 def _sentence(text: str) -> str:

@@ -7,13 +7,13 @@ import ray
 
 from rllib_ppg._ray_compat import Algorithm
 from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.evaluate_agents import Agent, RandomAgent, trained_agent
+from rllib_ppg.algorithm.evaluate_blocks import make_blocks
+from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics, join
+from rllib_ppg.algorithm.evaluate_levels import make_tasks
+from rllib_ppg.algorithm.evaluate_workers import choose_workers, play_blocks
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import read_policy
-from rllib_ppg.app.evaluate_agents import Agent, RandomAgent, trained_agent
-from rllib_ppg.app.evaluate_blocks import make_blocks
-from rllib_ppg.app.evaluate_episodes import EpisodeStatistics, join
-from rllib_ppg.app.evaluate_levels import make_tasks
-from rllib_ppg.app.evaluate_workers import choose_workers, play_blocks
 from rllib_ppg.errors import UserError
 
 POLICIES = ("agent", "random")

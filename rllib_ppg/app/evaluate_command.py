@@ -21,10 +21,10 @@ from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
 if TYPE_CHECKING:
-    from rllib_ppg.app.evaluate_agents import Agent
-    from rllib_ppg.app.evaluate_blocks import Block
-    from rllib_ppg.app.evaluate_episodes import EpisodeStatistics
-    from rllib_ppg.app.evaluate_levels import Task
+    from rllib_ppg.algorithm.evaluate_agents import Agent
+    from rllib_ppg.algorithm.evaluate_blocks import Block
+    from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics
+    from rllib_ppg.algorithm.evaluate_levels import Task
     from rllib_ppg.app.evaluate_result import Outcome
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -167,12 +167,13 @@ def make_plan(flags: EvaluateFlags, folder: Path, changes: dict[str, Any]) -> Pl
     Raises:
         UserError: If something does not fit.
     """
+    from rllib_ppg.algorithm.evaluate_agents import check_temperature
+    from rllib_ppg.algorithm.evaluate_blocks import env_count, make_blocks
+    from rllib_ppg.algorithm.evaluate_levels import check_levels, make_tasks
+    from rllib_ppg.algorithm.evaluate_scores import choose_table
     from rllib_ppg.algorithm.policy_export import read_policy
     from rllib_ppg.app.evaluate import make_agent
-    from rllib_ppg.app.evaluate_agents import check_temperature
-    from rllib_ppg.app.evaluate_blocks import env_count, make_blocks
-    from rllib_ppg.app.evaluate_levels import check_levels, make_tasks
-    from rllib_ppg.app.evaluate_result import check_out, choose_table
+    from rllib_ppg.app.evaluate_result import check_out
 
     count = env_count(flags.episodes, flags.num_envs)
     check_levels(flags.levels)
@@ -225,9 +226,9 @@ def play(
     Raises:
         Stopped: If Ctrl-C or SIGTERM came.
     """
-    from rllib_ppg.app.evaluate_episodes import join
+    from rllib_ppg.algorithm.evaluate_episodes import join
+    from rllib_ppg.algorithm.evaluate_workers import play_blocks
     from rllib_ppg.app.evaluate_progress import make_progress
-    from rllib_ppg.app.evaluate_workers import play_blocks
 
     blocks = [block for each in plan.blocks for block in each]
     total = sum(sum(block.quotas) for block in blocks)
@@ -250,7 +251,7 @@ def play(
 def _workers(wanted: int | None, num_blocks: int, settings: cluster.RaySettings) -> Iterator[int]:
     """Context with Ray, where workers are needed; gives their number."""
     from rllib_ppg.algorithm import resources
-    from rllib_ppg.app.evaluate_workers import choose_workers
+    from rllib_ppg.algorithm.evaluate_workers import choose_workers
 
     if settings.address is None:
         here = resources.machine_cpus()

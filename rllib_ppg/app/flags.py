@@ -36,6 +36,10 @@ _VIDEO_EVERY = (
     "Record a short video of the current policy every N training iterations, in the trial's folder "
     "videos. A resumed run keeps its own N."
 )
+_TRACK = (
+    "Report to wandb (Weights & Biases) or mlflow too; may be given several times. Accounts come "
+    "from their own login or environment variables. A resumed run keeps its own."
+)
 _SCORE = "Keep those with the highest KEY of the results; min-KEY: the lowest."
 _RESTORE = (
     "Start a new run from a checkpoint folder. It is unpickled, which runs what it holds: give "
@@ -104,6 +108,7 @@ KeepCheckpoints = Annotated[
     Count, _flag(_KEEP, "--keep-checkpoints-num", "N", "How many checkpoints to keep.")
 ]
 CheckpointScore = Annotated[Text, _flag(_KEEP, "--checkpoint-score-attr", "KEY", _SCORE)]
+Track = Annotated[Texts, _flag(_KEEP, "--track", "NAME", _TRACK)]
 VideoEvery = Annotated[Count, _flag(_KEEP, "--video-every", "N", _VIDEO_EVERY)]
 
 Restore = Annotated[Text, _flag(_GO_ON, "--restore", "CHECKPOINT", _RESTORE)]
@@ -150,6 +155,7 @@ class TrainFlags:
     keep_checkpoints_num: Count = None
     checkpoint_score_attr: Text = None
     video_every: Count = None
+    track: Texts = None
     restore: Text = None
     resume: bool = False
     max_failures: Count = None
@@ -164,7 +170,6 @@ class TrainFlags:
     debug: bool = False
 
 
-_NO_TRACKER = "not supported; read progress.csv or the TensorBoard files of the results folder"
 _TORCH_ONLY = "leave it out: torch is the only framework"
 
 REMOVED = {
@@ -186,9 +191,9 @@ REMOVED = {
     "--local-mode": "use --set num_env_runners=0, which samples in the learner's process",
     "--no-local-mode": "leave it out",
     "--export-formats": "leave it out: checkpoints hold the weights",
-    "--wandb-key": _NO_TRACKER,
-    "--wandb-project": _NO_TRACKER,
-    "--wandb-run-name": _NO_TRACKER,
+    "--wandb-key": "use --track wandb, after `wandb login` or with WANDB_API_KEY set",
+    "--wandb-project": "use --track wandb; WANDB_PROJECT names another project",
+    "--wandb-run-name": "use --track wandb; runs have their trials' names",
     "--num-workers": "use --set num_env_runners=N",
     "--num-gpus": "use --set num_gpus=N, or --ray-num-gpus for what Ray counts",
     "--lr": "use --set lr=N",

@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rllib_ppg.app.experiment_state import TRIALS, mend_notes, noted_trials
 from rllib_ppg.app.interrupt import Interrupt, RayGuard
 from rllib_ppg.app.report import TrialEnd, trial_end
 from rllib_ppg.app.run_folder import experiment_folder, is_remote, storage_path
+from rllib_ppg.app.track_callback import TrackCallback
 from rllib_ppg.app.view import View
 from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
 from rllib_ppg.errors import UserError, told
@@ -47,7 +48,11 @@ class Outcome:
 
 
 def make_tuner(
-    experiment: Experiment, space: Mapping[str, Any], scheduler: TrialScheduler | None = None
+    experiment: Experiment,
+    space: Mapping[str, Any],
+    scheduler: TrialScheduler | None = None,
+    *,
+    trackers: Sequence[str] = (),
 ) -> tune.Tuner:
     """Set up Tune for a new run.
 
@@ -55,6 +60,7 @@ def make_tuner(
         experiment: The experiment.
         space: The resolved configuration, grid nodes included.
         scheduler: In place of the one that the experiment names.
+        trackers: Those of `track.TRACKERS` that get the results too.
     """
     keys = experiment.keys
     checkpoint = keys.checkpoint_config
@@ -74,7 +80,10 @@ def make_tuner(
             stop=dict(keys.stop),
             checkpoint_config=tune.CheckpointConfig(**checkpoint.model_dump()),
             failure_config=tune.FailureConfig(max_failures=keys.max_failures),
-            callbacks=[WatchCallback()],
+            callbacks=[
+                WatchCallback(),
+                *(TrackCallback(name, experiment.name) for name in trackers),
+            ],
             verbose=0,
             log_to_file=keys.log_to_file,
         ),
@@ -137,6 +146,7 @@ def restored_tuner(
     scheduler: TrialScheduler | None = None,
     *,
     finished_too: bool,
+    trackers: Sequence[str] = (),
 ) -> tune.Tuner:
     """Set up Tune to go on with an earlier run, failed trials included.
 
@@ -144,12 +154,13 @@ def restored_tuner(
         experiment: The experiment; only its name, place and stop keys count.
         space: The configuration, for a run that was killed before any trial was noted down.
         scheduler: For such a run, in place of the one that the experiment names.
+        trackers: For such a run; another keeps its own.
         finished_too: Let finished trials go on as well, because the stop keys have changed.
     """
     folder = experiment_folder(experiment)
     if not is_remote(folder) and not mend_notes(Path(folder)):
         _refuse_lost_trials(Path(folder))
-        return make_tuner(experiment, space, scheduler)
+        return make_tuner(experiment, space, scheduler, trackers=trackers)
     kind = tune.ResumeConfig.ResumeType
     return tune.Tuner.restore(
         check_resumable(experiment),

@@ -22,6 +22,7 @@ from rllib_ppg.app.view import (
     RETURN,
     clock,
     eta_of,
+    evaluation_of,
     label_of,
     phase_of,
 )
@@ -31,6 +32,7 @@ TIMES = {
     "policy_phase": "policy",
     "aux_phase": "auxiliary",
     "weight_sync": "sync",
+    "evaluation": "evaluation",
     "other": "other",
 }
 
@@ -148,6 +150,9 @@ def single(progress: Progress, folder: str) -> RenderableType:
             table.add_row("", _bar(done, whole))
     length = show(progress.number(LENGTH), ".4g")
     table.add_row("return", f"{show(progress.number(RETURN), '.4g')}, length {length}")
+    if progress.evaluation:
+        at = f", at {show_count(progress.evaluated_at)} steps"
+        table.add_row("evaluation", evaluation_of(progress) + at)
     if progress.is_ppg:
         table.add_row("policy", _numbers(progress, POLICY_LOSSES))
         if progress.stat("phase/aux_epochs"):
@@ -173,6 +178,8 @@ def _time_split(progress: Progress) -> Text:
     total = sum(progress.times.values())
     text = Text()
     for name, word in TIMES.items():
+        if name == "evaluation" and name not in progress.times:
+            continue
         share = progress.times.get(name, 0.0) / total if total else math.nan
         text.append(f"{word} ", style="dim").append(f"{show(share, '.0%')}  ")
     return text

@@ -10,9 +10,9 @@ import torch
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.hardware import LearnerThreads, make_learner, reserved_threads
 from rllib_ppg.algorithm.model import is_image
+from rllib_ppg.algorithm.named_environments import make_array_env
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.resources import machine_cpus, machine_gpus
-from rllib_ppg.app.environments import make_array_env
 from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
 from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.envs.arrays import ArrayEnv

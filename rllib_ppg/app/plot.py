@@ -112,7 +112,8 @@ def _check_unused(flags: PlotFlags, kind: str) -> None:
         UserError: Naming it.
     """
     unused = ["levels"] if kind == "curves" else list(_CURVES_ONLY)
-    unused += ["levels", "aggregate"] if kind == "gap" else []
+    if kind == "gap":
+        unused = [name for name in unused if name != "partial"] + ["levels", "aggregate"]
     unused += ["aggregate"] if kind in ("profiles", "improvement") else []
     defaults = {entry.name: getattr(PlotFlags(), entry.name) for entry in fields(PlotFlags)}
     for name in unused:

@@ -35,6 +35,7 @@ from rllib_ppg.app.plot_scores import (
     merge,
     overall,
 )
+from rllib_ppg.app.plot_training_gaps import read_training_gaps
 from rllib_ppg.core.intervals import (
     Interval,
     Profile,
@@ -71,7 +72,7 @@ def make_scores(flags: PlotFlags, note: Note) -> ScorePlot:
     Raises:
         UserError: If anything that was given is wrong.
     """
-    scores = [_normalised(score, flags.normalize) for score in _read(flags)]
+    scores = [_normalised(score, flags.normalize) for score in _read(flags, note)]
     found = make_groups(scores, flags.group, parse_labels(flags.label))
     groups = {name: merge(name, members) for name, members in found.items()}
     if flags.kind == "gap":
@@ -83,10 +84,14 @@ def make_scores(flags: PlotFlags, note: Note) -> ScorePlot:
     return make(values, flags, levels, note)
 
 
-def _read(flags: PlotFlags) -> list[Score]:
+def _read(flags: PlotFlags, note: Note) -> list[Score]:
     scores: dict[object, list[Score]] = {}
     for given in flags.runs:
         document = find_document(given)
+        if document is None and flags.kind == "gap":
+            for score in read_training_gaps(given, note, partial=flags.partial):
+                scores[score.origin.path.resolve()] = [score]
+            continue
         if document is None:
             raise UserError(
                 f"--kind {flags.kind} needs results of evaluation, which {given} is not: give "

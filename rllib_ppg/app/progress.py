@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rllib_ppg.algorithm.metrics import EVALUATION
 from rllib_ppg.app.result_keys import LEARNER_STATS
 
 STEPS = "num_env_steps_sampled_lifetime"
@@ -24,6 +25,8 @@ class Progress:
         result: The latest result.
         times: Seconds by part of the work, summed over this process.
         notices: What the latest result had to say in words.
+        evaluation: Numbers of the latest evaluation, by their names without `evaluation/`.
+        evaluated_at: Environment steps at which it was made.
     """
 
     stop: Mapping[str, float] = field(default_factory=dict)
@@ -33,6 +36,8 @@ class Progress:
     result: Mapping[str, Any] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    evaluation: dict[str, float] = field(default_factory=dict)
+    evaluated_at: float = math.nan
     _first: tuple[float, float] | None = None
 
     def update(self, result: Mapping[str, Any]) -> None:
@@ -54,6 +59,12 @@ class Progress:
             part = 0.0 if math.isnan(part) else part
             self.times[name] = self.times.get(name, 0.0) + part
             known += part
+        played = self.number("evaluation/time_s")
+        if not math.isnan(played):
+            self.times["evaluation"] = self.times.get("evaluation", 0.0) + played
+            known += played
+            self.evaluation = {name: self.number(f"evaluation/{name}") for name in EVALUATION}
+            self.evaluated_at = self.steps
         self.times["other"] = self.times.get("other", 0.0) + max(0.0, spent - known)
 
     def number(self, key: str) -> float:
@@ -69,6 +80,11 @@ class Progress:
     def stat(self, name: str) -> float:
         """One of PPG's statistics, or NaN."""
         return self.number(f"{LEARNER_STATS}/{name}")
+
+    @property
+    def has_evaluated(self) -> bool:
+        """Whether the latest result has an evaluation."""
+        return not math.isnan(self.number("evaluation/time_s"))
 
     @property
     def is_ppg(self) -> bool:

@@ -48,7 +48,7 @@ def _number(checked: Checked, name: str) -> int | float:
     return resources.choose_env_runners(
         math.gcd(*(config.num_envs for config in chosen)),
         resources.available()["CPU"],
-        main_cpus=first.num_cpus_for_main_process,
+        main_cpus=first.num_cpus_for_main_process + first.evaluation_cpus(),
         cpus_each=first.num_cpus_per_env_runner,
     )
 

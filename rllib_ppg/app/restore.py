@@ -17,8 +17,8 @@ from rllib_ppg.algorithm.checkpoint_files import (
 )
 from rllib_ppg.algorithm.checkpoint_fit import check_fit, describe
 from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.named_environments import Spaces
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
-from rllib_ppg.app.environments import Spaces
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.run_folder import is_remote
 from rllib_ppg.errors import UserError

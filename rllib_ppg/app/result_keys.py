@@ -1,9 +1,9 @@
 """App: the keys of PPG's results, for `stop` and for scoring checkpoints."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from rllib_ppg.algorithm.metrics import METRICS
+from rllib_ppg.algorithm.metrics import EVALUATION, METRICS
 from rllib_ppg.algorithm.setting_types import parse_number
 from rllib_ppg.spelling import nearest
 
@@ -51,7 +51,13 @@ LEARNER_STATS = "info/learner/default_policy/learner_stats"
 
 STATISTIC_KEYS = tuple(f"{LEARNER_STATS}/{name}" for name in METRICS)
 
-KEYS = (*TOP_KEYS, *EPISODE_KEYS, *STATISTIC_KEYS)
+EVALUATION_PREFIX = "evaluation/"
+
+EVALUATION_KEYS = tuple(
+    f"{EVALUATION_PREFIX}{name}" for name in EVALUATION if name != "score_table"
+)
+
+KEYS = (*TOP_KEYS, *EPISODE_KEYS, *STATISTIC_KEYS, *EVALUATION_KEYS)
 
 COUNTS = tuple(name for name in TOP_KEYS if not name.startswith("num_healthy"))
 """Keys that count up from 0, or are seconds."""
@@ -85,11 +91,27 @@ def key_problem(name: str) -> str | None:
         return f'unknown result key "{name}": use {OUTDATED[name]}'
     short = {key.rsplit("/", 1)[-1]: key for key in STATISTIC_KEYS}
     short |= {key.removeprefix(f"{LEARNER_STATS}/"): key for key in STATISTIC_KEYS}
+    short |= {key.removeprefix(EVALUATION_PREFIX): key for key in EVALUATION_KEYS}
     short |= {key.removeprefix("env_runners/"): key for key in EPISODE_KEYS}
     known = {**short, **{key: key for key in KEYS}}
     found = nearest(name, known)
     hint = f'. Did you mean "{known[found]}"?' if found else "; see the results' progress.csv"
     return f'unknown result key "{name}"{hint}'
+
+
+def evaluation_problem(name: str, made: Collection[str]) -> str | None:
+    """What is wrong with a key of evaluations in a run that makes only some, or none, or None.
+
+    Args:
+        name: A result key.
+        made: Names without `evaluation/` that the run's results hold.
+    """
+    own = name.removeprefix(EVALUATION_PREFIX)
+    if own == name or own in made:
+        return None
+    if not made:
+        return f'"{name}" needs evaluations during training; set evaluation_interval'
+    return f'"{name}" is not made by this run\'s evaluations, which make: {", ".join(made)}'
 
 
 def flat_stop(stop: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -21,6 +21,7 @@ from rllib_ppg.app.run_folder import (
     locked,
     write_description,
 )
+from rllib_ppg.app.track import check_trackers
 from rllib_ppg.app.video import check_video_every
 from rllib_ppg.errors import UserError
 
@@ -56,6 +57,7 @@ def _run_train(flags: TrainFlags, command: Sequence[str]) -> int:
     check_flags(flags)
     if flags.video_every is not None:
         check_video_every(flags.video_every, experiments)
+    check_trackers(flags.track or ())
     for experiment in experiments:
         check_writable(experiment)
     cluster.prepare_environment(settings)
@@ -173,11 +175,17 @@ def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -
 
     experiment = plan.experiment
     if flags.resume:
-        tuner = launch.restored_tuner(experiment, plan.space, finished_too=plan.stop_changed)
+        tuner = launch.restored_tuner(
+            experiment,
+            plan.space,
+            finished_too=plan.stop_changed,
+            trackers=flags.track or (),
+        )
         noted = launch.trials_to_resume(experiment)
     else:
         noted = set()
-        tuner = launch.make_tuner(experiment, _with_videos(plan, flags.video_every))
+        space = _with_videos(plan, flags.video_every)
+        tuner = launch.make_tuner(experiment, space, trackers=flags.track or ())
     write_description(experiment, plan.complete, command, resumed=flags.resume)
     view = make_view(plan.title, live=flags.progress)
     outcome = launch.fit(tuner, experiment, view, noted)

@@ -2,15 +2,13 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pyarrow.fs import LocalFileSystem, copy_files
 
 from rllib_ppg._ray_compat import RLlibCallback
-from rllib_ppg.algorithm.checkpoint import random_states, set_random_states
+from rllib_ppg.algorithm.checkpoint import randomness_kept
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +41,7 @@ class VideoCallbacks(RLlibCallback):
         if not self.every or iteration % self.every:
             return
         try:
-            with _randomness_kept():
+            with randomness_kept():
                 record_training(algorithm, f"iteration_{iteration:06}.mp4")
         except Exception as error:  # whatever an environment or encoder raises
             self._tell(result, error)
@@ -98,18 +96,8 @@ def _record(algorithm: Any, folder: Path, name: str) -> None:
     config = policy.config
     plan = Recording(
         path=folder / name,
-        games=game_options(config["env"], config["env_config"], [], "train"),
+        games=game_options(config["env"], config["env_config"], [], None),
         grid=(1, 1), episodes=EPISODES, seed=SEED, temperature=1.0 if config["explore"] else 0.0,
         overlays=("return", "value"), fps=None, size=SIZE, max_steps=MAX_STEPS,
     )  # fmt: skip
     record(policy, plan)
-
-
-@contextmanager
-def _randomness_kept() -> Iterator[None]:
-    """Context that leaves the process's random generators, which environments may use, as found."""
-    states = random_states()
-    try:
-        yield
-    finally:
-        set_random_states(states)

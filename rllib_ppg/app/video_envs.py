@@ -1,60 +1,26 @@
 """App: the environments of a video's cells: which games and levels, with pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from rllib_ppg.algorithm.evaluate_levels import tasks_beside
 from rllib_ppg.algorithm.model import observation_layout
+from rllib_ppg.algorithm.named_environments import make_array_env
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import env_name
-from rllib_ppg.app.environments import make_array_env
 from rllib_ppg.app.video_play import Cell
 from rllib_ppg.envs.arrays import ArrayEnv
-from rllib_ppg.envs.procgen import (
-    derive_rand_seed,
-    game_names,
-    make_procgen_array,
-    parse_options,
-)
-from rllib_ppg.envs.procgen_options import MAX_INT32
+from rllib_ppg.envs.procgen import derive_rand_seed, make_procgen_array
 from rllib_ppg.errors import UserError
-from rllib_ppg.spelling import did_you_mean
 
 PROCGEN_FPS, OTHER_FPS = 15, 30
 
 
-def level_range(num_levels: int, start_level: int, levels: str) -> dict[str, int]:
-    """Procgen's options for `train`, `test` or `all` levels of an agent.
-
-    Unseen levels are all that come after those of the training.
-
-    Args:
-        num_levels: Levels of the training; 0 are all that there are.
-        start_level: The first of them.
-        levels: Which.
-
-    Raises:
-        UserError: Unseen levels are asked for, and there are none.
-    """
-    if levels == "all":
-        return {"num_levels": 0, "start_level": 0}
-    if levels == "train":
-        return {"num_levels": num_levels, "start_level": start_level}
-    if not num_levels:
-        raise UserError(
-            "--levels test: the agent was trained on all levels (num_levels=0), so none is "
-            "unseen; leave it out."
-        )
-    start = start_level + num_levels
-    if start >= MAX_INT32:
-        raise UserError(f"--levels test: there is no level after {start - 1}, the training's last.")
-    return {"num_levels": MAX_INT32 - start, "start_level": start}
-
-
 def game_options(
-    env: Any, env_config: Mapping[str, Any], games: list[str], levels: str
+    env: Any, env_config: Mapping[str, Any], games: Sequence[str], levels: str | None
 ) -> list[tuple[str, dict[str, Any]]]:
     """The names and configurations of the games of a video.
 
@@ -62,33 +28,15 @@ def game_options(
         env: The environment of the checkpoint.
         env_config: Its configuration.
         games: Games of Procgen; none are the checkpoint's own.
-        levels: Levels of Procgen, `train`, `test` or `all`.
+        levels: Levels of Procgen, `train`, `test` or `all`; None for the training's.
 
     Raises:
         UserError: A game is unknown, or the environment is not Procgen and has no games or levels.
     """
-    if env != "procgen":
-        for flag, given in (("games", bool(games)), ("levels", levels != "train")):
-            if given:
-                raise UserError(
-                    f"--{flag} is for Procgen; the checkpoint's environment is {env_name(env)}. "
-                    "Leave it out."
-                )
-        return [(env_name(env), dict(env_config))]
-    for game in games:
-        if game not in game_names():
-            hint = did_you_mean(game, game_names())
-            raise UserError(
-                f"--games {game}: unknown game.{hint} Give any of {', '.join(game_names())}."
-            )
-    options = parse_options(env_config)
-    chosen = level_range(options.num_levels, options.start_level, levels)
-    made = []
-    for game in games or [options.env_name]:
-        changed = {**options.model_dump(), **chosen, "env_name": game}
-        parse_options(changed)
-        made.append((game, changed))
-    return made
+    if env == "procgen":
+        levels = levels or "train"
+    tasks = tasks_beside(env, env_config, games=games or None, levels=levels)
+    return [(task.name, dict(task.env_config)) for task in tasks]
 
 
 def make_env(

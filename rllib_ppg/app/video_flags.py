@@ -48,7 +48,7 @@ Count = int | None
 Checkpoint = Annotated[str, typer.Argument(metavar="CHECKPOINT", help=_CHECKPOINT)]
 Episodes = Annotated[Count, _flag(_WHAT, "--episodes", "N", _EPISODES)]
 Games = Annotated[Text, _flag(_WHAT, "--games", "GAME,...", _GAMES)]
-Levels = Annotated[str, _flag(_WHAT, "--levels", "WHICH", _LEVELS)]
+Levels = Annotated[Text, _flag(_WHAT, "--levels", "WHICH", _LEVELS)]
 Seed = Annotated[int, _flag(_WHAT, "--seed", "N", "Same seed, same video. Default: 0.")]
 Temperature = Annotated[float | None, _flag(_WHAT, "--temperature", "T", _TEMPERATURE)]
 MaxSteps = Annotated[int, _flag(_WHAT, "--max-steps", "N", _MAX_STEPS)]
@@ -70,7 +70,7 @@ class VideoFlags:
     out: str
     episodes: Count = None
     games: Text = None
-    levels: str = "train"
+    levels: Text = None
     seed: int = 0
     temperature: float | None = None
     max_steps: int = MAX_STEPS

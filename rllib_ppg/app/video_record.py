@@ -9,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 
 from rllib_ppg.algorithm.actions import start
+from rllib_ppg.algorithm.evaluate_blocks import shares
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
-from rllib_ppg.app.evaluate_blocks import shares
 from rllib_ppg.app.video_draw import PROCGEN_ACTIONS, Drawing, smallest_size
 from rllib_ppg.app.video_encode import MAX_FPS, VideoFile
 from rllib_ppg.app.video_envs import check_fits, default_fps, make_cells

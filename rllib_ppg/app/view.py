@@ -160,10 +160,30 @@ def plain_line(progress: Progress) -> str:
         parts.append(progress.phase)
     parts.append(f"return {show(progress.number(RETURN), '.4g')}")
     parts.append(f"length {show(progress.number(LENGTH), '.4g')}")
+    if progress.has_evaluated:
+        parts.append(f"evaluation {evaluation_of(progress)}")
     losses = AUX_LOSSES if progress.in_aux_phase else POLICY_LOSSES
     if progress.is_ppg:
         parts += [f"{name} {show(progress.stat(key))}" for name, key in losses.items()]
     return "  ".join(parts)
+
+
+EVALUATED = {levels: f"{levels}_return" for levels in ("train", "test", "all", "custom")}
+EVALUATED["gap"] = "gap"
+
+
+def evaluation_of(progress: Progress) -> str:
+    """The latest evaluation: the mean return of each kind of levels with its error, and the gap."""
+    found = progress.evaluation
+    shown = {word: name for word, name in EVALUATED.items() if not math.isnan(found[name])}
+    numbers = {word: (found[name], found[f"{name}_stderr"]) for word, name in shown.items()}
+    if not numbers:  # an environment without levels
+        plain = "env_runners/episode_return"
+        numbers = {"return": (found[f"{plain}_mean"], found[f"{plain}_stderr"])}
+    return "  ".join(
+        f"{word} {show(mean, '.4g')} +- {show(error, '.2g')}"
+        for word, (mean, error) in numbers.items()
+    )
 
 
 def steps_of(progress: Progress) -> str:

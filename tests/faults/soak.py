@@ -11,6 +11,7 @@ and the run must come to its end.
 import argparse
 import random
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -34,7 +35,7 @@ def disturbed(runs: Runs, generator: random.Random, *, kill_workers: bool) -> di
             wait_until(lambda n=there, p=process: last(runs) > n or p.poll() is not None, "results")
         end = time.monotonic() + generator.uniform(0, 40 if kill_workers else 6)
         while time.monotonic() < end and process.poll() is None:
-            time.sleep(generator.uniform(0.1, 3))
+            time.sleep(generator.uniform(0.1, 6))
             if kill_workers:
                 kills["worker"] += kill_a_worker(runs, generator)
         if kills["driver"] == 3 or process.poll() is not None:
@@ -80,8 +81,10 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)
     print(f"seed {arguments.seed}")
-    with tempfile.TemporaryDirectory() as folder:
-        soak(arguments.minutes, arguments.seed, Path(folder))
+    folder = Path(tempfile.mkdtemp(prefix="soak"))
+    print(f"runs in {folder}, which stays if one of them is not as it should be")
+    soak(arguments.minutes, arguments.seed, folder)
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ def last(runs: Runs) -> int:
 def check_equal(runs: Runs, undisturbed: Runs, iterations: int = ITERATIONS) -> None:
     """The same final state, and each iteration once in all files, with the same numbers."""
     newest, expected = runs.checkpoints()[-1], undisturbed.checkpoints()[-1]
-    assert differences(state_of(newest), state_of(expected)) == []
+    found = differences(state_of(newest), state_of(expected))
+    assert found == [], f"{found[:5]} in {newest}"
     rows, wanted = runs.rows(), undisturbed.rows()
     assert [row["training_iteration"] for row in rows] == list(range(1, iterations + 1))
     for name in ("num_env_steps_sampled_lifetime", "timesteps_total"):

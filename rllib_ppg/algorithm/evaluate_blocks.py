@@ -1,4 +1,4 @@
-"""App: evaluations cut into blocks of a fixed size, each of which plays the same anywhere.
+"""Algorithm: evaluations cut into blocks of a fixed size, each of which plays the same anywhere.
 
 A block has its own environments, seeds and action generator, and is played by one thread. So its
 episodes do not depend on who plays it, nor on how many blocks are played at the same time.
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from rllib_ppg.algorithm.actions import first_actions
+from rllib_ppg.algorithm.evaluate_agents import Agent
+from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics
 from rllib_ppg.algorithm.hardware import LearnerThreads
-from rllib_ppg.app.environments import make_array_env
-from rllib_ppg.app.evaluate_agents import Agent
-from rllib_ppg.app.evaluate_episodes import EpisodeStatistics
+from rllib_ppg.algorithm.named_environments import make_array_env
 from rllib_ppg.envs.arrays import ArrayEnv
 from rllib_ppg.envs.procgen import ProcgenVectorEnv
 from rllib_ppg.errors import UserError
@@ -32,7 +32,7 @@ class Block:
     """Environments that are played together.
 
     Attributes:
-        env: The environment, as `environments.find_creator` takes it.
+        env: The environment, as `named_environments.find_creator` takes it.
         env_config: Its configuration.
         quotas: Episodes of each environment.
         first_env: Number of its first environment in the evaluation.

@@ -1,4 +1,4 @@
-"""App: what is played in an evaluation: which games, and which of their levels.
+"""Algorithm: what is played in an evaluation: which games, and which of their levels.
 
 Procgen draws each episode's level, uniformly and with repetition, from the numbers
 `start_level` to `start_level + num_levels - 1`, or with `num_levels: 0` from 0 to 2^31 - 2.
@@ -10,10 +10,10 @@ from typing import Any
 
 import gymnasium as gym
 
+from rllib_ppg.algorithm import named_environments
 from rllib_ppg.algorithm.actions import action_spec
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import env_name
-from rllib_ppg.app import environments
 from rllib_ppg.envs.procgen import game_names, parse_options
 from rllib_ppg.envs.procgen_options import MAX_INT32, ProcgenOptions
 from rllib_ppg.errors import UserError
@@ -66,16 +66,83 @@ def make_tasks(
         UserError: If these contradict each other or the environment, or the policy cannot act in
             what they describe.
     """
-    env, trained_on = policy.config["env"], dict(policy.config["env_config"])
+    tasks = tasks_beside(
+        policy.config["env"], policy.config["env_config"], games=games, levels=levels,
+        env_config=env_config,
+    )  # fmt: skip
+    for task in tasks:
+        check_fits(policy, task)
+    return tasks
+
+
+def tasks_beside(
+    env: Any,
+    trained_on: Mapping[str, Any],
+    *,
+    games: Sequence[str] | None = None,
+    levels: str | None = None,
+    env_config: Mapping[str, Any] | None = None,
+) -> list[Task]:
+    """Return what is to be played beside a training, as `make_tasks` does for its policy.
+
+    Args:
+        env: The training's environment.
+        trained_on: Its `env_config`.
+        games: As for `make_tasks`; the others too.
+        levels: The same.
+        env_config: The same.
+
+    Raises:
+        UserError: If these contradict each other or the environment.
+    """
     changes = dict(env_config or {})
     if env != "procgen":
         _refuse_procgen_only(env, games, levels)
-        tasks = [Task(env, {**trained_on, **changes}, env_name(env))]
-    else:
-        tasks = _procgen_tasks(trained_on, _checked_games(games, changes), levels, changes)
-    for task in tasks:
-        _check_fits(policy, task)
-    return tasks
+        return [Task(env, {**trained_on, **changes}, env_name(env))]
+    return _procgen_tasks(dict(trained_on), _checked_games(games, changes), levels, changes)
+
+
+def tasks_while_training(
+    env: Any,
+    trained_on: Mapping[str, Any],
+    levels: Sequence[str] | str,
+    env_config: Mapping[str, Any] | None = None,
+) -> list[Task]:
+    """Return what evaluations during a training play: one task for each kind of levels.
+
+    Args:
+        env: The training's environment.
+        trained_on: Its `env_config`.
+        levels: Some of `LEVELS`; `auto` for train and test where the training leaves levels out,
+            else all.
+        env_config: Keys to change in the training's `env_config`.
+
+    Raises:
+        UserError: If these contradict each other or the environment.
+    """
+    wanted: Sequence[str | None] = [None]
+    if levels != "auto":
+        if not levels or len(set(levels)) < len(levels):
+            raise UserError(f"evaluation_levels={levels}: name some of {', '.join(LEVELS)}, once.")
+        wanted = list(levels)
+    elif env == "procgen" and not any(key in (env_config or {}) for key in _LEVEL_KEYS):
+        wanted = _levels_of_interest(parse_options(trained_on))
+    try:
+        return [
+            task
+            for name in wanted
+            for task in tasks_beside(env, trained_on, levels=name, env_config=env_config)
+        ]
+    except UserError as error:
+        raise UserError(f"evaluation_levels or evaluation_config: {error}") from None
+
+
+def _levels_of_interest(options: ProcgenOptions) -> tuple[str, ...]:
+    try:
+        level_range(options, "test")
+    except UserError:
+        return ("all",)
+    return ("train", "test")
 
 
 def level_range(options: ProcgenOptions, levels: str) -> dict[str, int]:
@@ -180,9 +247,13 @@ def _procgen_tasks(
     return tasks
 
 
-def _check_fits(policy: PPGTorchPolicy, task: Task) -> None:
-    """Refuse an environment whose spaces are not those of the policy."""
-    found = environments.spaces(task.env, task.env_config)
+def check_fits(policy: PPGTorchPolicy, task: Task) -> None:
+    """Refuse an environment whose spaces are not those of the policy.
+
+    Raises:
+        UserError: With both.
+    """
+    found = named_environments.spaces(task.env, task.env_config)
     space: Any = policy.observation_space
     theirs = getattr(space, "original_space", space)
     same = _layout(found.observations) == _layout(theirs)

@@ -5,13 +5,13 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 from toy_envs import CodedEnv
 
-from rllib_ppg.algorithm.registration import register
-from rllib_ppg.app.environments import (
+from rllib_ppg.algorithm.named_environments import (
     find_creator,
     make_array_env,
     registered_names,
     spaces,
 )
+from rllib_ppg.algorithm.registration import register
 from rllib_ppg.envs.arrays import ArrayEnv
 from rllib_ppg.errors import UserError
 

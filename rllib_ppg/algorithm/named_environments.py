@@ -1,4 +1,4 @@
-"""App: environments by name: whether there is one, what it looks like, and many of it as arrays."""
+"""Algorithm: environments by name: is there one, what does it look like, many of it as arrays."""
 
 import importlib
 from collections.abc import Callable, Mapping

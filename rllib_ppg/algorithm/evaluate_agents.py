@@ -1,4 +1,4 @@
-"""App: who plays in an evaluation: a trained policy at a temperature, or uniformly random actions.
+"""Algorithm: who plays in an evaluation: a trained policy at a temperature, or random actions.
 
 An agent travels to workers, so it holds the network on the CPU and nothing of RLlib.
 """

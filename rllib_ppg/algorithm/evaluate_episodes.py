@@ -1,4 +1,4 @@
-"""App: the episodes of an evaluation, and their mean."""
+"""Algorithm: the episodes of an evaluation, and their mean."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
