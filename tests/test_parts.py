@@ -57,6 +57,17 @@ def test_a_contradiction_is_said_in_one_sentence(changes: dict[str, Any], words:
     assert words in message and "\n" not in message
 
 
+def test_more_entropy_where_frames_repeat_needs_counted_frames(ray_local):
+    config = PPGConfig().environment("procgen").training(alternate_entropy_coeff=0.02)
+    with pytest.raises(UserError, match=r"set env_config.count_states: true") as error:
+        config.validate()
+    assert "\n" not in str(error.value)
+    config.environment(env_config={"count_states": True}).validate()
+    for workers in (0, 1):  # other environments are asked when the first one is made
+        with pytest.raises(UserError, match=r"count num_unique_states, and .*CodedEnv.* does not"):
+            make_config(alternate_entropy_coeff=0.02, num_env_runners=workers).build_algo()
+
+
 def test_the_games_own_largest_return_is_taken():
     config = PPGConfig().environment("procgen", env_config={"env_name": "starpilot"})
     assert return_max(config) == 64

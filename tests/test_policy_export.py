@@ -119,7 +119,8 @@ def test_a_description_says_what_was_trained_on_what(tmp_path: Path):
     assert meta.env_options["env_name"] == "starpilot"
     assert meta.env_options["distribution_mode"] == "hard"  # a default
     assert (meta.network.kind, meta.network.arch) == ("impala", "detach")
-    assert meta.network.encoder == {"widths": [4], "hidden_size": 8, "blocks": 1}
+    sizes = {"widths": [4], "hidden_size": 8, "blocks": 1}
+    assert meta.network.encoder == {**sizes, "dropout": 0.0, "frame_differences": False}
 
 
 class NoJson:

@@ -20,10 +20,7 @@ from rllib_ppg.core.returns import (
 )
 from rllib_ppg.core.reward_norm import RewardPipeline
 from rllib_ppg.core.segments import SegmentStore
-from rllib_ppg.envs.procgen_vector import STATE_COLUMNS
-from rllib_ppg.errors import UserError
-
-NUM_UNIQUE_STATES, EPISODE_STEP = STATE_COLUMNS
+from rllib_ppg.envs.state_counts import EPISODE_STEP, NUM_UNIQUE_STATES
 
 
 @dataclass(frozen=True)
@@ -120,19 +117,8 @@ def column(rollouts: list[Rollout], name: str) -> np.ndarray:
 
 
 def _count(rollouts: list[Rollout], name: str, config: PPGConfig) -> np.ndarray | None:
-    """A column that the environments count, (N, T), where the configuration needs it.
-
-    Raises:
-        UserError: If they do not count it.
-    """
-    if config.alternate_entropy_coeff is None:
-        return None
-    if name not in rollouts[0].batch:
-        raise UserError(
-            f"alternate_entropy_coeff needs environments that count {name}, and "
-            f"{config.env} does not; leave it out."
-        )
-    return column(rollouts, name)
+    """A column that the environments count, (N, T), where the configuration needs it."""
+    return None if config.alternate_entropy_coeff is None else column(rollouts, name)
 
 
 def _values(rollouts: list[Rollout], frames: Frames, learner: PhasicLearner) -> np.ndarray:

@@ -6,7 +6,8 @@ from typing import Any
 from rllib_ppg._ray_compat import BaseEnv, EnvContext, MultiAgentEnv, VectorEnv
 from rllib_ppg.algorithm.actions import action_spec
 from rllib_ppg.algorithm.model import check_observation_space
-from rllib_ppg.envs.arrays import ArrayEnv, frame_stack_of
+from rllib_ppg.envs.arrays import ArrayEnv, frame_stack_of, sample_columns_of
+from rllib_ppg.envs.state_counts import EPISODE_STEP, NUM_UNIQUE_STATES
 from rllib_ppg.errors import UserError
 
 
@@ -31,6 +32,23 @@ def check_environment(env: Any) -> None:
     frame_stack_of(env)
 
 
+def check_counts(env: Any, config: Any) -> None:
+    """Refuse environments that do not count what `alternate_entropy_coeff` looks at.
+
+    Raises:
+        UserError: Naming what is missing.
+    """
+    if config.alternate_entropy_coeff is None:
+        return
+    given = sample_columns_of(env)
+    for name in (NUM_UNIQUE_STATES, EPISODE_STEP):
+        if name not in given:
+            raise UserError(
+                f"alternate_entropy_coeff needs environments that count {name}, and {config.env} "
+                "does not; leave it out."
+            )
+
+
 def try_environment(creator: Callable[[EnvContext], Any], config: Any) -> int:
     """Make one environment (or an array of one) here, check it and close it.
 
@@ -48,6 +66,7 @@ def try_environment(creator: Callable[[EnvContext], Any], config: Any) -> int:
     env = creator(context)
     try:
         check_environment(env)
+        check_counts(env, config)
         return frame_stack_of(env)
     finally:
         env.close()

@@ -126,6 +126,7 @@ def check_parts(config: PPGConfig) -> None:
         *_phase_problems(config),
         *_reward_problems(config),
         *_budget_problems(config),
+        *_count_problems(config),
         *_drac_problems(config),
     ]
     if problems:
@@ -242,6 +243,18 @@ def _budget_problems(config: PPGConfig) -> Iterator[str]:
         yield (
             f"budget_margin_s={config.budget_margin_s:g} leaves nothing of "
             f"budget_s={config.budget_s:g}."
+        )
+
+
+def _count_problems(config: PPGConfig) -> Iterator[str]:
+    """Other environments, and wrappers of the user's own, are asked when they are made."""
+    if config.alternate_entropy_coeff is None or config.env != "procgen":
+        return
+    options = parse_options(config.env_config)
+    if not (options.count_states or options.wrappers):
+        yield (
+            f"alternate_entropy_coeff={config.alternate_entropy_coeff:g} looks at counted frames; "
+            "set env_config.count_states: true, or leave it out."
         )
 
 

@@ -13,15 +13,12 @@ from rllib_ppg.envs.arrays import Transition
 from rllib_ppg.envs.frame_stack import FrameStack, StaleFrameStack
 from rllib_ppg.envs.procgen_library import import_procgen
 from rllib_ppg.envs.procgen_options import ProcgenOptions, parse_options
-from rllib_ppg.envs.state_counts import StateCounts
+from rllib_ppg.envs.state_counts import STATE_COLUMNS, StateCounts
 from rllib_ppg.errors import UserError
 
 # Procgen's action that ends the episode of a game, whatever happens in it (procgen/src/game.cpp).
 FORCE_RESET = -1
 MAX_NUM_ENVS = 65536
-
-STATE_COLUMNS = ("num_unique_states", "episode_step")
-"""What the option `count_states` puts into the sample batch."""
 
 
 def derive_rand_seed(*entropy: int) -> int:

@@ -20,6 +20,10 @@ _EMPTY = np.uint64(0)
 _FOLD = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplying by it loses nothing
 
 
+NUM_UNIQUE_STATES, EPISODE_STEP = STATE_COLUMNS = ("num_unique_states", "episode_step")
+"""The counts that a sample batch can have as columns."""
+
+
 class Counts(NamedTuple):
     """What one step of N environments showed; int64 (N,) each, and bool (N,).
 
