@@ -132,6 +132,8 @@ def test_every_metric_is_made_by_some_iteration_and_nan_in_the_others(results):
         made = [not math.isnan(s[name]) for s in stats]
         if name in ("time/checkpoint_s", "checkpoint_mb"):
             assert not any(made), f"{name}: no checkpoint was written"
+        elif name.startswith("policy_phase/drac_"):
+            assert not any(made), f"{name}: drac_weight is 0"
         elif name.startswith("policy_phase/") or name in ("time/sample_s", "lost_envs"):
             assert made == [True, True, False, False, False] * 2, name
         elif name.startswith("aux_phase/") and name != "aux_phase/minibatches":
@@ -168,10 +170,11 @@ def test_schedules_take_effect_in_environment_steps(ray_local):
         entropy_coeff_schedule=[[0, 0.1], [1000, 0.1]],
         n_aux_epochs=1,
     )
-    # Steps before each iteration: 0, 32, then 64 through the auxiliary phase and the next one.
+    # Steps before each iteration: 0, 32, then 64 through the auxiliary phase, which keeps the rates
+    # of the iteration before it, and the next one.
     stats = [stats_of(algorithm.train()) for _ in range(4)]
-    assert [s["lr"] for s in stats] == pytest.approx([1e-3, 5e-4, 0, 0])
-    assert [s["aux_lr"] for s in stats] == pytest.approx([1e-3, 1e-3, 2e-3, 2e-3])
+    assert [s["lr"] for s in stats] == pytest.approx([1e-3, 5e-4, 5e-4, 0])
+    assert [s["aux_lr"] for s in stats] == pytest.approx([1e-3, 1e-3, 1e-3, 2e-3])
     assert {s["entropy_coeff"] for s in stats} == {0.1}
     before = weights(algorithm)
     algorithm.train()  # a policy iteration at learning rate 0
