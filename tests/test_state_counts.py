@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rllib_ppg.envs.state_counts import Counts, Penalties, StateCounts
 
@@ -55,33 +53,9 @@ def test_long_episodes_are_counted_to_their_end_and_forgotten_afterwards():
         frame = np.frombuffer(np.int64(i).tobytes() * 8, np.uint8)[None]
         made = counts.step(frame, np.array([False]))
         assert made.num_unique_states[0] == i + 1 and made.occupancy_count[0] == 1
-    table = counts.get_state()["keys"]
-    assert np.count_nonzero(table) == 3000 and table.size <= 4 * 3000
+    assert len(counts.get_state()["keys"]) == 3000
     counts.step(frames_of([0], (64,)), np.array([True]))
-    assert np.count_nonzero(counts.get_state()["keys"]) == 1
-
-
-@given(st.lists(st.integers(0, 8 * 64 - 1), min_size=1, max_size=6, unique=True))
-def test_frames_that_differ_in_any_bits_are_different_states(bits: list[int]):
-    frame = np.random.default_rng(1).integers(0, 256, (1, 64)).astype(np.uint8)
-    other = frame.copy()
-    for bit in bits:
-        other[0, bit // 8] ^= 1 << (bit % 8)
-    made = StateCounts(frame).step(other, np.array([False]))
-    assert made.num_unique_states[0] == 2 and not made.matches_previous_obs[0]
-
-
-def test_all_pairs_of_high_bits_are_different_states():
-    # Two words that differ in their highest bits only: the worst case of a sum of products.
-    base = np.zeros((1, 8 * 16), np.uint8)
-    frames = np.repeat(base, 121, axis=0)
-    pairs = [(a, b) for a in range(16) for b in range(a)]
-    for row, (a, b) in enumerate(pairs, start=1):
-        frames[row, [8 * a + 7, 8 * b + 7]] = 128
-    counts = StateCounts(base)
-    for row in range(1, 121):
-        made = counts.step(frames[row : row + 1], np.array([False]))
-        assert made.num_unique_states[0] == row + 1
+    assert len(counts.get_state()["keys"]) == 1
 
 
 def test_a_restored_count_goes_on_as_the_original():
@@ -97,6 +71,14 @@ def test_a_restored_count_goes_on_as_the_original():
         pair = zip(original.step(frames[t], dones[t]), restored.step(frames[t], dones[t]),
                    strict=True)  # fmt: skip
         assert all(np.array_equal(a, b) for a, b in pair)
+
+
+def test_counts_that_were_handed_out_stay_as_they_are():
+    counts = StateCounts(frames_of([0, 0]))
+    first = counts.step(frames_of([1, 0]), np.array([False, False]))
+    copies = [values.copy() for values in first]
+    counts.step(frames_of([1, 3]), np.array([True, False]))
+    assert all(np.array_equal(a, b) for a, b in zip(first, copies, strict=True))
 
 
 def counts_of(rows: list[tuple[int, bool, int]]) -> Counts:

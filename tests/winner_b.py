@@ -63,7 +63,7 @@ def make_config(golden: Golden, num_envs: int, num_steps: int, **more: Any) -> P
     }
     if "model" in more:
         model["custom_model_config"] |= more.pop("model")
-    config = PPGConfig().environment("procgen", env_config={"env_name": "coinrun"})
+    config = PPGConfig().environment("procgen", env_config=winner_files.env_config(more))
     sizes = {"num_envs": num_envs, "rollout_fragment_length": num_steps, "model": model}
     config.update_from_dict({**sizes, **more})
     config.validate()

@@ -98,6 +98,12 @@ def assert_gradients(network: PhasicNetwork, expected: dict[str, torch.Tensor]) 
         np.testing.assert_allclose(gradient.numpy(), value.numpy(), rtol=0, atol=atol, err_msg=name)
 
 
+def env_config(options: dict[str, Any]) -> dict[str, Any]:
+    """The environment's options that these options need."""
+    counted = options.get("alternate_entropy_coeff") is not None
+    return {"env_name": "coinrun", "count_states": counted}
+
+
 def make_config(num_envs: int, num_steps: int, whole: bool = True, **options: Any) -> PPGConfig:
     """A checked configuration with these options, as an experiment file sets them.
 
@@ -107,7 +113,7 @@ def make_config(num_envs: int, num_steps: int, whole: bool = True, **options: An
         whole: Check that auxiliary minibatches of segments are whole, as a user's have to be.
         options: The other keys.
     """
-    config = PPGConfig().environment("procgen", env_config={"env_name": "coinrun"})
+    config = PPGConfig().environment("procgen", env_config=env_config(options))
     sizes = {"num_envs": num_envs, "rollout_fragment_length": num_steps}
     config.update_from_dict({**sizes, **options})
     if whole:
