@@ -1,11 +1,14 @@
 """The generalization winner's auxiliary phase against its numbers."""
 
 from functools import partial
+from typing import Any
 
+import golden_files
 import numpy as np
 import pytest
 import winner_a
 import winner_files
+from golden_files import case_id
 
 from rllib_ppg.core.segments import SegmentStore, segment_rows
 from rllib_ppg.core.value_targets import recomputed_targets
@@ -39,9 +42,16 @@ def permutations(own, store: SegmentStore):
         yield winner_a.store_order(rows, order)
 
 
-@pytest.mark.parametrize("case", winner_files.cases("a_aux_phase", "target"))
-def test_targets_losses_gradients_and_weights_of_every_step(case):
-    golden = winner_files.load("a_aux_phase")
+def optimizer_options(own) -> dict[str, Any]:
+    if own["hp/single_optimizer"]:
+        return {"optimizers": "one", "lr": own.number("lr_aux")}
+    rates = {"aux_lr": own.number("lr_aux"), "value_lr": own.number("lr_value")}
+    return {"optimizers": "heads", **rates}
+
+
+@pytest.mark.parametrize("path, case", winner_files.cases("a_aux_phase", "target"), ids=case_id)
+def test_targets_losses_gradients_and_weights_of_every_step(path, case):
+    golden = golden_files.load(path)
     own, seg = golden.below(case), golden.below("seg")
     hp = own.below("hp")
     segments, envs, steps = seg["done"].shape
@@ -49,14 +59,12 @@ def test_targets_losses_gradients_and_weights_of_every_step(case):
     config = winner_files.make_config(
         envs,
         steps,
-        whole=segments * envs % hp.count("aux_mbsize") == 0 or bool(hp["flattened_buffer"]),
+        whole=winner_a.is_whole(hp, segments * envs),
         n_pi=segments,
         nminibatch=1,
-        optimizers="one" if hp["single_optimizer"] else "heads",
         gamma=hp.number("gamma"),
         lambda_=hp.number("lambda"),
-        aux_lr=own.number("lr_aux"),
-        value_lr=own.number("lr_value"),
+        **optimizer_options(own),
         **winner_a.aux_options(hp, steps),
     )
     learner = winner_a.make_learner(config, golden, "param0", permutations(own, store))

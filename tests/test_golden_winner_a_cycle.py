@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from typing import Any
 
+import golden_files
 import numpy as np
 import pytest
 import torch
 import winner_a
 import winner_files
-from golden_files import Golden
+from golden_files import Golden, case_id
 from winner_files import firsts_of
 
 from rllib_ppg import PPGConfig
@@ -36,7 +38,6 @@ def options(hp: Golden, envs: int, steps: int) -> dict[str, Any]:
         "max_aux_phases": hp.count("num_retunes"),
         "adaptive_gamma": bool(hp["adaptive_gamma"]),
         "best_weights": True,
-        "best_weights_min_env_steps": 0,
         "budget_env_steps": total,
     }
 
@@ -55,7 +56,7 @@ def permutations(golden: Golden, config: PPGConfig) -> Iterator[np.ndarray]:
     store = make_store(config, (1,))
     for _ in range(config.n_pi):
         store.append(np.arange(config.num_envs))
-    phases = iter(range(99))
+    phases = count()
     for i, drawn in enumerate(golden["pol/perm"]):
         yield from drawn
         if golden["aux_phase"][i]:
@@ -111,11 +112,17 @@ def run_aux_phase(
     winner_a.run_aux_epochs(learner, phase, own, envs, steps, after_first)
 
 
-@pytest.mark.parametrize("name", ["a_cycle", "a_cycle_alt"])
-def test_whole_run_of_policy_and_auxiliary_phases(name):
-    golden = winner_files.load(name)
+@pytest.mark.parametrize("path", winner_files.paths("a_cycle"), ids=case_id)
+def test_whole_run_of_policy_and_auxiliary_phases(path):
+    golden = golden_files.load(path)
     iterations, envs, steps = golden["batch/action"].shape
-    config = winner_files.make_config(envs, steps, **options(golden.below("hp"), envs, steps))
+    hp = golden.below("hp")
+    config = winner_files.make_config(
+        envs,
+        steps,
+        whole=winner_a.is_whole(hp, hp.count("n_pi") * envs),
+        **options(hp, envs, steps),
+    )
     learner = winner_a.make_learner(config, golden, "param0", permutations(golden, config))
     pipeline, plan, budget = reward_pipeline(config), phase_plan(config), run_budget(config)
     rule, store = gamma_rule(config), make_store(config, golden["batch/obs"].shape[3:])

@@ -1,9 +1,11 @@
 """The generalization winner's policy phase against its numbers, from raw rewards to weights."""
 
+import golden_files
 import numpy as np
 import pytest
 import winner_a
 import winner_files
+from golden_files import case_id
 from winner_files import firsts_of
 
 from rllib_ppg.algorithm.parts import reward_pipeline
@@ -13,9 +15,9 @@ from rllib_ppg.core.returns import compute_gae, standardize
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
-@pytest.mark.parametrize("case", winner_files.cases("a_policy_phase", "adv_std"))
-def test_returns_losses_gradients_and_weights_of_every_step(case):
-    golden = winner_files.load("a_policy_phase")
+@pytest.mark.parametrize("path, case", winner_files.cases("a_policy_phase", "adv_std"), ids=case_id)
+def test_returns_losses_gradients_and_weights_of_every_step(path, case):
+    golden = golden_files.load(path)
     own, data = golden.below(case), golden.below("batch")
     hp = own.below("hp")
     envs, steps = data["action"].shape

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+import golden_files
 import numpy as np
+import pytest
 import torch
 import winner_b
 import winner_files
-from golden_files import Golden
+from golden_files import Golden, case_id
 from winner_files import firsts_of
 
 from rllib_ppg import PPGConfig
@@ -104,8 +106,9 @@ def make_config(golden: Golden, envs: int, steps: int) -> PPGConfig:
     )
 
 
-def test_whole_run_of_policy_and_auxiliary_phases():
-    golden = winner_files.load("b_cycle")
+@pytest.mark.parametrize("path", winner_files.paths("b_cycle"), ids=case_id)
+def test_whole_run_of_policy_and_auxiliary_phases(path):
+    golden = golden_files.load(path)
     hp, names = golden.below("hp"), golden["param_names"].tolist()
     iterations, envs, steps = golden["seg/action"].shape
     config = make_config(golden, envs, steps)
@@ -147,10 +150,12 @@ def test_whole_run_of_policy_and_auxiliary_phases():
             episode_step=seg["t"],
         )
         policy = golden.below("pol")
-        for k, step in enumerate(learner.policy_steps(batch)):
-            winner_b.assert_policy_step(learner, step.stats, policy.at(i), k)
+        made = learner.policy_steps(batch)
+        for k in range(len(policy["mb_row"][i])):
+            winner_b.assert_policy_step(learner, next(made).stats, policy.at(i), k)
             assert_after(learner, policy, (i, k))
             assert_norms(learner, names, policy["param_norm"][i, k])
+        assert next(made, None) is None
         place = plan.iteration()
         assert (place == "aux") == golden["aux_fired"][i]
         if place == "aux":

@@ -1,11 +1,12 @@
 """Both phases of the sample-efficiency winner against its numbers."""
 
+import golden_files
 import numpy as np
 import pytest
 import torch
 import winner_b
 import winner_files
-from golden_files import Golden
+from golden_files import Golden, case_id
 
 from rllib_ppg.core.augment import Augmentation
 from rllib_ppg.core.entropy import EntropyCoefficient
@@ -28,11 +29,9 @@ def policy_batch(data: Golden, infos: bool) -> PolicyBatch:
     )
 
 
-@pytest.mark.parametrize("case", winner_files.cases("b_policy_phase", "fraction_unique"))
-def test_losses_clipping_and_weights_of_every_policy_step(case):
-    golden = winner_files.load("b_policy_phase")
-    if f"{case}/mb_row" not in golden:
-        return  # of the coefficient alone, below
+@pytest.mark.parametrize("path, case", winner_files.cases("b_policy_phase", "mb_row"), ids=case_id)
+def test_losses_clipping_and_weights_of_every_policy_step(path, case):
+    golden = golden_files.load(path)
     own, data = golden.below(case), golden.below("batch")
     hp = own.below("hp")
     envs, steps = data["action"].shape
@@ -92,8 +91,11 @@ def assert_raw_gradient(golden: Golden, own: Golden, config, batch: PolicyBatch)
         np.testing.assert_allclose(norm, own[name][0], **winner_b.NORM)
 
 
-def test_the_entropy_coefficient_over_a_sequence_of_minibatches():
-    golden = winner_files.load("b_policy_phase").below("entropy")
+@pytest.mark.parametrize(
+    "path, case", winner_files.cases("b_policy_phase", "has_infos"), ids=case_id
+)
+def test_the_entropy_coefficient_over_a_sequence_of_minibatches(path, case):
+    golden = golden_files.load(path).below(case)
     config = winner_files.make_config(
         4,
         4,
@@ -128,9 +130,9 @@ def set_adam(learner: PhasicLearner, golden: Golden) -> None:
     learner.set_state(state)
 
 
-@pytest.mark.parametrize("case", winner_files.cases("b_aux_phase", "bc"))
-def test_losses_and_weights_of_every_auxiliary_step(case):
-    golden = winner_files.load("b_aux_phase")
+@pytest.mark.parametrize("path, case", winner_files.cases("b_aux_phase", "bc"), ids=case_id)
+def test_losses_and_weights_of_every_auxiliary_step(path, case):
+    golden = golden_files.load(path)
     own, memory = golden.below(case), golden.below("mem")
     common = golden.below("hp")
     iterations, envs, steps = memory["vtarg"].shape
@@ -183,9 +185,9 @@ class Recorded(Augmentation):
         return self.mask[draws["row"]]
 
 
-@pytest.mark.parametrize("case", winner_files.cases("b_drac", "policy_term"))
-def test_the_drac_loss_and_one_update(case):
-    golden = winner_files.load("b_drac")
+@pytest.mark.parametrize("path, case", winner_files.cases("b_drac", "policy_term"), ids=case_id)
+def test_the_drac_loss_and_one_update(path, case):
+    golden = golden_files.load(path)
     own, data = golden.below(case), golden.below("batch")
     hp = own.below("hp")
     envs, steps = data["action"].shape
@@ -202,13 +204,12 @@ def test_the_drac_loss_and_one_update(case):
         drac_augmentation=f"{__name__}.Recorded",
         **winner_b.options(hp),
     )
-    masks = {"mask_fc": "dense", **{f"mask_stage{i}": f"stage{i}" for i in range(9)}}
+    masks = winner_b.masks(own)
 
     def draw(shape):
         draws = {"augment/row": np.arange(rows)}
         for theirs, ours in masks.items():
-            if theirs in own:
-                draws[f"kept/{ours}"] = own[theirs].reshape(rows, -1) > 0
+            draws[f"kept/{ours}"] = own[theirs].reshape(rows, -1) > 0
         return draws
 
     raw = config.copy(copy_frozen=False)

@@ -1,11 +1,15 @@
 """The winners' environment wrappers against the numbers of their own code."""
 
+from types import SimpleNamespace
+
 import golden_files
 import numpy as np
 import pytest
 import winner_models
 from golden_files import Golden, case_id
 
+from rllib_ppg._ray_compat import RLlibCallback
+from rllib_ppg.algorithm.episodes import EpisodeTracker
 from rllib_ppg.envs.frame_stack import FrameStack, StaleFrameStack
 from rllib_ppg.envs.procgen_options import parse_options
 from rllib_ppg.envs.state_counts import Counts, StateCounts
@@ -28,6 +32,23 @@ def test_a_frame_stack_with_its_fault_and_without(path):
     # The fault shows in every episode's second observation, and nowhere else.
     seconds = np.flatnonzero(firsts[:-1] & ~firsts[1:]) + 1
     assert set(different) <= set(seconds.tolist()) and different
+
+
+MONITORED = winner_models.files("is_reset", "ep_return")
+
+
+@pytest.mark.parametrize("path", MONITORED, ids=case_id)
+def test_a_returns_and_lengths_of_episodes(path):
+    golden = golden_files.load(path)
+    tracker = EpisodeTracker(SimpleNamespace(callbacks=RLlibCallback()), 1)
+    for i in np.flatnonzero(~golden["is_reset"]):
+        done = golden["done"][i : i + 1]
+        tracker.step(golden["reward"][i : i + 1], done, None)
+        returns, lengths = tracker.pop_ended()
+        assert len(returns) == done[0]
+        if done[0]:
+            np.testing.assert_allclose(returns, golden["ep_return"][i], rtol=1e-9)
+            assert lengths == golden["ep_length"][i]
 
 
 def counted(golden: Golden) -> list[Counts]:

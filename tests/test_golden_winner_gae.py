@@ -1,8 +1,12 @@
 """Advantages and value targets of the challenge's winners against their numbers."""
 
+from pathlib import Path
+
+import golden_files
 import numpy as np
 import pytest
 import winner_files
+from golden_files import case_id
 
 from rllib_ppg.core.returns import compute_gae, standardize
 from rllib_ppg.core.segments import SegmentStore
@@ -11,14 +15,17 @@ from rllib_ppg.core.value_targets import recomputed_targets
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def of_rank(cases: list[str], name: str, rank: int) -> list[str]:
-    golden = winner_files.load(name)
-    return [case for case in cases if golden[f"{case}/value"].ndim == rank]
+def of_rank(rank: int) -> list[tuple[Path, str]]:
+    return [
+        (path, case)
+        for path, case in winner_files.cases("a_gae", "ret")
+        if golden_files.load(path)[f"{case}/value"].ndim == rank
+    ]
 
 
-@pytest.mark.parametrize("case", of_rank(winner_files.cases("a_gae", "ret"), "a_gae", 2))
-def test_a_batch_of_the_generalization_winner(case):
-    golden = winner_files.load("a_gae").below(case)
+@pytest.mark.parametrize("path, case", of_rank(2), ids=case_id)
+def test_a_batch_of_the_generalization_winner(path, case):
+    golden = golden_files.load(path).below(case)
     advantages, targets = gae(golden)
     np.testing.assert_allclose(advantages.T, golden["adv"], **CLOSE)
     np.testing.assert_allclose(targets.T, golden["ret"], **CLOSE)
@@ -39,9 +46,9 @@ def gae(golden):
     )
 
 
-@pytest.mark.parametrize("case", of_rank(winner_files.cases("a_gae", "ret"), "a_gae", 3))
-def test_targets_of_a_whole_buffer_computed_anew(case):
-    golden = winner_files.load("a_gae").below(case)
+@pytest.mark.parametrize("path, case", of_rank(3), ids=case_id)
+def test_targets_of_a_whole_buffer_computed_anew(path, case):
+    golden = golden_files.load(path).below(case)
     segments, envs, steps = golden["value"].shape
     store = SegmentStore(segments * envs, steps, (1,), with_returns=True)
     for i in range(segments):
@@ -62,9 +69,9 @@ def test_targets_of_a_whole_buffer_computed_anew(case):
     np.testing.assert_allclose(targets.reshape(golden["ret"].shape), golden["ret"], **CLOSE)
 
 
-@pytest.mark.parametrize("case", winner_files.cases("b_gae", "vtarg"))
-def test_a_batch_of_the_sample_efficiency_winner(case):
-    golden = winner_files.load("b_gae").below(case)
+@pytest.mark.parametrize("path, case", winner_files.cases("b_gae", "vtarg"), ids=case_id)
+def test_a_batch_of_the_sample_efficiency_winner(path, case):
+    golden = golden_files.load(path).below(case)
     advantages, targets = gae(golden)
     np.testing.assert_allclose(advantages.T, golden["adv"], **CLOSE)
     np.testing.assert_allclose(targets.T, golden["vtarg"], **CLOSE)

@@ -1,8 +1,10 @@
 """Reward normalisation of the challenge's winners against their numbers."""
 
+import golden_files
 import numpy as np
 import pytest
 import winner_files
+from golden_files import case_id
 from winner_files import firsts_of
 
 from rllib_ppg.algorithm.parts import reward_pipeline
@@ -11,9 +13,11 @@ from rllib_ppg.core.reward_norm import FragmentTransform, StepTransform, fragmen
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
-@pytest.mark.parametrize("case", winner_files.cases("a_reward_norm", "standardize_rewards"))
-def test_step_by_step_normalisation_of_consecutive_batches(case):
-    whole = winner_files.load("a_reward_norm")
+@pytest.mark.parametrize(
+    "path, case", winner_files.cases("a_reward_norm", "standardize_rewards"), ids=case_id
+)
+def test_step_by_step_normalisation_of_consecutive_batches(path, case):
+    whole = golden_files.load(path)
     golden = whole.below(case)
     batches, envs, steps = golden["reward_raw"].shape
     config = winner_files.make_config(
@@ -58,9 +62,9 @@ def normalisation_options(golden, discount: float) -> dict:
     }
 
 
-@pytest.mark.parametrize("case", winner_files.cases("b_reward", "stat_var"))
-def test_normalisation_by_fragments_in_their_order_of_arrival(case):
-    golden = winner_files.load("b_reward").below(case)
+@pytest.mark.parametrize("path, case", winner_files.cases("b_reward", "stat_var"), ids=case_id)
+def test_normalisation_by_fragments_in_their_order_of_arrival(path, case):
+    golden = golden_files.load(path).below(case)
     envs, total = golden["reward_shaped"].shape
     steps = golden.count("T")
     config = winner_files.make_config(

@@ -1,9 +1,11 @@
 """Schedules, adaptive discount, best weights and update arithmetic of the generalization winner."""
 
+import golden_files
 import numpy as np
 import pytest
 import winner_a
 import winner_files
+from golden_files import case_id
 
 from rllib_ppg.algorithm.parts import gamma_rule, phase_plan, run_budget
 from rllib_ppg.core.segments import aux_pieces
@@ -18,21 +20,19 @@ def make_config(**options):
     return winner_files.make_config(4, 4, nminibatch=1, aux_mbsize=1, **options)
 
 
-@pytest.mark.parametrize("case", winner_files.cases(NAME, "lr_policy"))
-def test_learning_rates(case):
-    whole = winner_files.load(NAME)
+@pytest.mark.parametrize("path, case", winner_files.cases(NAME, "hp/lr_schedule"), ids=case_id)
+def test_learning_rates(path, case):
+    whole = golden_files.load(path)
     golden = whole.below(case)
-    if "steps" not in golden:
-        return  # of a whole run, below
     config = make_config(**winner_a.rate_options(golden.below("hp"), whole.count("total_steps")))
     rates = [config.rates(int(s), i + 1) for i, s in enumerate(golden["steps"])]
     for column, name in enumerate(("lr_policy", "lr_aux", "lr_value")):
         np.testing.assert_allclose([r[column] for r in rates], golden[name], **EXACT)
 
 
-@pytest.mark.parametrize("case", winner_files.cases(NAME, "ent_coef"))
-def test_entropy_coefficients(case):
-    whole = winner_files.load(NAME)
+@pytest.mark.parametrize("path, case", winner_files.cases(NAME, "ent_coef"), ids=case_id)
+def test_entropy_coefficients(path, case):
+    whole = golden_files.load(path)
     golden = whole.below(case)
     hp = golden.below("hp")
     config = make_config(**winner_a.entropy_options(hp, whole.count("total_steps")))
@@ -40,9 +40,9 @@ def test_entropy_coefficients(case):
     np.testing.assert_allclose(found, golden["ent_coef"], **EXACT)
 
 
-@pytest.mark.parametrize("case", winner_files.cases(NAME, "gamma_start"))
-def test_the_discount_follows_solved_episodes(case):
-    golden = winner_files.load(NAME).below(case)
+@pytest.mark.parametrize("path, case", winner_files.cases(NAME, "gamma_start"), ids=case_id)
+def test_the_discount_follows_solved_episodes(path, case):
+    golden = golden_files.load(path).below(case)
     config = make_config(
         gamma=golden.number("gamma_start"),
         return_max=golden.number("return_max"),
@@ -60,9 +60,9 @@ def test_the_discount_follows_solved_episodes(case):
         assert len(rule.lengths) == golden["held"][i]
 
 
-@pytest.mark.parametrize("case", winner_files.cases(NAME, "weights_batch"))
-def test_the_best_weights_are_kept_and_end_the_run(case):
-    whole = winner_files.load(NAME)
+@pytest.mark.parametrize("path, case", winner_files.cases(NAME, "weights_batch"), ids=case_id)
+def test_the_best_weights_are_kept_and_end_the_run(path, case):
+    whole = golden_files.load(path)
     golden = whole.below(case)
     config = make_config(
         best_weights=True,
@@ -111,35 +111,42 @@ def real_options(golden) -> tuple[int, int, dict]:
     )
 
 
-@pytest.mark.parametrize("case", winner_files.cases(NAME, "micro_size"))
-def test_minibatches_of_a_run_at_real_size(case):
-    golden = winner_files.load(NAME).below(case)
+def assert_aux_epoch(config, golden) -> None:
+    """Compare its minibatches, updates, and the rows of the first and the last minibatch."""
+    count = config.aux_minibatches()
+    rows = config.num_envs * config.rollout_fragment_length * config.n_pi
+    size = config.aux_mbsize_rows or config.aux_mbsize * config.rollout_fragment_length
+    found = [count, count // config.aux_num_accumulates, size, rows - (count - 1) * size]
+    assert found == golden["aux_epoch"].tolist()
+
+
+@pytest.mark.parametrize("path, case", winner_files.cases(NAME, "micro_size"), ids=case_id)
+def test_minibatches_of_a_run_at_real_size(path, case):
+    golden = golden_files.load(path).below(case)
     envs, steps, options = real_options(golden)
     config = winner_files.make_config(envs, steps, whole=False, **options)
     pieces = aux_pieces(np.arange(envs * steps), config.mbsize_rows)
-    assert [len(piece) for piece in pieces] == golden["micro_size"].tolist()
     assert len(pieces) == config.policy_minibatches()
+    pieces *= config.n_epoch_pi
+    assert [len(piece) for piece in pieces] == golden["micro_size"].tolist()
     whole = [s for s in in_steps(pieces, config.num_accumulates) if len(s) > 1]
-    leftover = len(pieces) % config.num_accumulates or config.aux_minibatches() % 2
     assert golden["apply"].sum() == len(pieces) // config.num_accumulates <= len(whole)
-    minibatches, updates, first, last = golden["aux_epoch"].tolist()
-    assert config.aux_minibatches() == minibatches
-    assert minibatches // config.aux_num_accumulates == updates
-    assert (config.aux_mbsize_rows, config.aux_mbsize_rows) == (first, last)
-    if not leftover:
+    assert_aux_epoch(config, golden)
+    leftover = len(pieces) % config.num_accumulates
+    if not leftover and not config.aux_minibatches() % config.aux_num_accumulates:
         config.validate()
         return
     with pytest.raises(UserError, match=r"num_accumulates=.* would make no whole step"):
         config.validate()
 
 
-@pytest.mark.parametrize("case", winner_files.cases(NAME, "run/trained"))
-def test_a_whole_run_at_real_size(case):
-    whole = winner_files.load(NAME)
+@pytest.mark.parametrize("path, case", winner_files.cases(NAME, "run/trained"), ids=case_id)
+def test_a_whole_run_at_real_size(path, case):
+    whole = golden_files.load(path)
     golden = whole.below(case)
     envs, steps, options = real_options(golden)
     total = whole.count("total_steps")
-    rates = whole.below("lr/sub/hp")
+    rates = golden.below("hp") if "hp/lr" in golden else whole.below("lr/sub/hp")
     config = winner_files.make_config(
         envs,
         steps,
@@ -165,7 +172,4 @@ def test_a_whole_run_at_real_size(case):
         assert follows == bool(run["aux_phase"][i])
         if follows:
             plan.phase_done()
-    minibatches, updates, first, last = golden["aux_epoch"].tolist()
-    assert config.aux_minibatches() == minibatches
-    assert config.aux_minibatches() // config.aux_num_accumulates == updates
-    assert first == last == config.aux_mbsize_rows
+    assert_aux_epoch(config, golden)

@@ -1,9 +1,11 @@
 """Choice of transforms and adaptive clipping of the sample-efficiency winner."""
 
+import golden_files
 import numpy as np
 import pytest
 import torch
 import winner_files
+from golden_files import case_id
 from small_learner import make_learner
 from torch import nn
 
@@ -15,9 +17,9 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 NAME = "b_ucb_clip"
 
 
-@pytest.mark.parametrize("case", winner_files.cases(NAME, "eligibility"))
-def test_transforms_chosen_by_upper_confidence_bounds(case):
-    golden = winner_files.load(NAME).below(case)
+@pytest.mark.parametrize("path, case", winner_files.cases(NAME, "eligibility"), ids=case_id)
+def test_transforms_chosen_by_upper_confidence_bounds(path, case):
+    golden = golden_files.load(path).below(case)
     hp = golden.below("hp")
     config = winner_files.make_config(
         4,
@@ -55,9 +57,9 @@ def test_transforms_chosen_by_upper_confidence_bounds(case):
     assert update == len(golden["q"])
 
 
-@pytest.mark.parametrize("case", winner_files.cases(NAME, "threshold"))
-def test_gradients_clipped_element_by_element_and_by_their_norm(case):
-    golden = winner_files.load(NAME).below(case)
+@pytest.mark.parametrize("path, case", winner_files.cases(NAME, "threshold"), ids=case_id)
+def test_gradients_clipped_element_by_element_and_by_their_norm(path, case):
+    golden = golden_files.load(path).below(case)
     hp = golden.below("hp")
     adaptive = None
     if str(hp["mode"]) == "adaptive":

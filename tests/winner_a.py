@@ -18,6 +18,7 @@ from rllib_ppg.core.losses import policy_loss, value_loss
 
 LOSS = {"rtol": 2e-5, "atol": 2e-5}
 OUTPUT = {"rtol": 0, "atol": 3e-5}
+EXPONENTIAL = 0.997  # per iteration, in their code
 
 
 def micro_batches(rows: int, updates: int, largest: int) -> dict[str, int]:
@@ -52,7 +53,10 @@ def policy_options(hp: Golden, rows: int) -> dict[str, Any]:
 
 
 def reward_options(hp: Golden, return_max: float) -> dict[str, Any]:
-    options: dict[str, Any] = {"reward_scale": hp.number("scale_reward")}
+    options: dict[str, Any] = {
+        "reward_scale": hp.number("scale_reward"),
+        "return_max": return_max,
+    }
     if not hp["standardize_rewards"]:
         return {**options, "normalize_rewards": False}
     reset = "late" if hp["reset_returns"] else "never"
@@ -60,7 +64,6 @@ def reward_options(hp: Golden, return_max: float) -> dict[str, Any]:
         **options,
         "reward_transform": {"type": "step", "reset": reset},
         "reward_clip": "return_max",
-        "return_max": return_max,
     }
 
 
@@ -75,6 +78,11 @@ def aux_options(hp: Golden, num_steps: int) -> dict[str, Any]:
         "aux_minibatch_unit": "step" if hp["flattened_buffer"] else "segment",
         "aux_value_targets": "recomputed",
     }
+
+
+def is_whole(hp: Golden, segments: int) -> bool:
+    """Whether auxiliary minibatches of segments, if it has such, are all of the same size."""
+    return bool(hp["flattened_buffer"]) or segments % hp.count("aux_mbsize") == 0
 
 
 def make_learner(
@@ -252,17 +260,18 @@ def rate_options(hp: Golden, total: int) -> dict[str, Any]:
     """Their learning rates, with their decay, as our options."""
     lr, same = hp.number("lr"), bool(hp["same_lr_everywhere"])
     kind = str(hp["lr_schedule"])
+    one = "single_optimizer" in hp and bool(hp["single_optimizer"])
     options: dict[str, Any] = {
-        "optimizers": "heads",
+        "optimizers": "one" if one else "heads",
         "lr": lr,
         "aux_lr": lr if same else hp.number("aux_lr"),
     }
-    if not same:
+    if not (same or one):
         options["value_lr"] = hp.number("value_lr")
     if kind == "linear":
         line = [[0, lr], [total, hp.number("final_lr")]]
         options |= {"lr_schedule": line, **({"aux_lr_schedule": line} if same else {})}
     if kind == "exponential":
         assert same
-        options["lr_decay"] = 0.997
+        options["lr_decay"] = EXPONENTIAL
     return options

@@ -30,34 +30,33 @@ _RENAMES = (
 )
 
 
-def path_of(name: str) -> Path:
-    """The file `name`.npz, wherever it stands in the folder.
+def paths(name: str) -> list[Path]:
+    """The files `name`.npz and `name`_<more>.npz, wherever they stand in the folder.
 
     Raises:
         FileNotFoundError: If there is none, so that no test passes by comparing nothing.
     """
-    found = sorted(FOLDER.rglob(f"{name}.npz"))
+    found = sorted([*FOLDER.rglob(f"{name}.npz"), *FOLDER.rglob(f"{name}_*.npz")])
     if not found:
         raise FileNotFoundError(
             f"no {name}.npz in {FOLDER.absolute()}; set {ENV_VAR} to a folder that holds it, or "
             "leave it unset for tests/golden_winners."
         )
-    return found[0]
+    return found
 
 
-def load(name: str) -> Golden:
-    return golden_files.load(path_of(name))
-
-
-def cases(name: str, suffix: str) -> list[str]:
-    """All cases of a file that have a key `<case>/<suffix>`.
+def cases(name: str, suffix: str) -> list[tuple[Path, str]]:
+    """All (file, case) that have a key `<case>/<suffix>`.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If a file has none.
     """
-    found = load(name).prefixes(suffix)
-    if not found:
-        raise ValueError(f"{path_of(name)} has no case with {suffix}.")
+    found = []
+    for path in paths(name):
+        own = golden_files.load(path).prefixes(suffix)
+        if not own:
+            raise ValueError(f"{path} has no case with {suffix}.")
+        found += [(path, case) for case in own]
     return found
 
 
