@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box, Discrete
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from ray import cloudpickle
 from toy_envs import EchoEnv
@@ -79,6 +79,29 @@ def test_an_auxiliary_phases_fault_leaves_one_too(ray_local):
     # 2 minibatches in one joint epoch were made before, none of the auxiliary phase.
     assert {float(v) for k, v in counts.items() if k.startswith("joint/")} == {2.0}
     assert {float(v) for k, v in counts.items() if k.startswith("aux/")} == {0.0}
+
+
+def test_a_fault_of_a_pass_with_dropout_comes_again_with_what_was_left_out(ray_local):
+    network = {
+        "arch": "shared", "aux_value_head": False, "widths": [2], "hidden_size": 8, "blocks": 1,
+        "previous_action": True, "dropout": 0.5,
+    }  # fmt: skip
+    frames = {"observation_space": Box(0, 255, (8, 8, 3), np.uint8)}
+    algorithm = build(
+        env_config=frames, optimizers="one", model={"custom_model_config": network},
+        aux_augmentation="random_translate",
+    )  # fmt: skip
+    algorithm.train()
+    algorithm._store.value_targets[: algorithm._store.count] = 1e30
+    algorithm._aux_phase = algorithm._learner.begin_aux_phase(algorithm._store)
+    assert "vf_true became inf" in message_of(algorithm)
+    folder = Path(algorithm.logdir) / "numeric_fault_32"
+    kept = read_dump(folder).group("minibatch/kept")
+    assert kept.keys() == {"stage0", "dense"} and not all(mask.all() for mask in kept.values())
+    found = replayed(algorithm, 32)
+    assert found.repeats and found.losses["vf_true"] == np.inf
+    # The old policy was recorded with the same weights, and without dropout.
+    assert found.losses["pol_distance"] > 1e-6
 
 
 def test_categories_that_do_not_start_at_zero_are_replayed_as_they_were(ray_local):

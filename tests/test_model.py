@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import gymnasium
@@ -8,6 +9,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
 from ray.rllib.algorithms.ppo import PPOConfig
 
 import rllib_ppg
+from rllib_ppg import PPGConfig
 from rllib_ppg._ray_compat import ModelCatalog
 from rllib_ppg.algorithm.model import (
     MODELS,
@@ -127,6 +129,106 @@ def test_the_networks_stand_in_rllibs_catalog_under_their_names():
             framework="torch",
         )
         assert isinstance(model, MODELS[name]) and model.network.arch == "detach"
+
+
+# ---- networks of one's own, and none
+
+
+class Small(torch.nn.Module):
+    """An encoder as a user's package might hold it."""
+
+    def __init__(self, shape: tuple[int, ...], width: int = 4, doubled: bool = False) -> None:
+        super().__init__()
+        self.shape, self.output_size = shape, width
+        self.dense = torch.nn.Linear(math.prod(shape), width)
+        self.factor = 2.0 if doubled else 1.0
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        code: torch.Tensor = self.dense(obs.flatten(1).float()).relu() * self.factor
+        return code
+
+
+class Sizeless(torch.nn.Identity):
+    """Lacks `output_size`."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+
+
+def own(space: Any = VECTOR, **settings: Any) -> Any:
+    settings = {"encoder": f"{__name__}.Small", **settings}
+    return MODELS["ppg_encoder"](space, Discrete(3), 3, {}, "model", **settings)
+
+
+def test_an_encoder_of_ones_own_gets_the_shape_and_its_options():
+    model = own(FRAME, encoder_options={"width": 7, "doubled": True}, arch="dual")
+    network = model.network
+    for encoder in (network.policy_encoder, network.value_encoder):
+        assert isinstance(encoder, Small) and encoder.shape == FRAME.shape
+        assert encoder.output_size == 7 and encoder.factor == 2.0
+    assert network.policy_encoder is not network.value_encoder
+    assert network.policy_head.in_features == 7
+    obs = torch.randint(0, 256, (5, 64, 64, 3), dtype=torch.uint8)
+    logits, _ = model.forward({"obs": obs}, [], None)
+    assert torch.equal(logits, network.policy_head(network.policy_encoder(obs)))
+    single = own(arch="shared", aux_value_head=False).network
+    assert not single.separate_value_encoder and single.aux_value_head is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"encoder": ""}, "encoder '' must be a dotted name"),
+        ({"encoder": "no_such_package.Net"}, "no installed package no_such_package"),
+        ({"encoder": "math.prod"}, "no subclass of torch"),
+        ({"encoder": f"{__name__}.Large"}, "cannot be imported"),
+        ({"encoder_options": {"breadth": 3}}, "unexpected keyword argument 'breadth'; its options"),
+        ({"encoder": f"{__name__}.Sizeless"}, "has no attribute output_size"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_is_refused_in_a_sentence(settings, words: str):
+    with pytest.raises(UserError, match=words) as error:
+        own(**settings)
+    assert "\n" not in str(error.value)
+
+
+def test_an_encoder_of_ones_own_is_trained_in_both_phases(ray_local):
+    network = {"encoder": f"{__name__}.Small", "encoder_options": {"width": 6}, "arch": "detach"}
+    model = {"custom_model": "ppg_encoder", "custom_model_config": network}
+    algorithm = short_run("CartPole-v1", model=model, n_pi=1, n_aux_epochs=1)
+    encoder = algorithm.get_policy().network.policy_encoder
+    assert isinstance(encoder, Small)
+    for _ in range(3):  # a policy iteration, the recording, an auxiliary epoch
+        before = encoder.dense.weight.detach().clone()
+        stats = algorithm.train()["info"]["learner"]["default_policy"]["learner_stats"]
+        recording = stats["phase"]["in_aux_phase"] and stats["phase"]["aux_epoch"] == 0
+        assert torch.equal(before, encoder.dense.weight) == bool(recording)
+
+
+def test_the_random_network_stays_random_whatever_is_learned(ray_local):
+    algorithm = short_run("CartPole-v1", model={"custom_model": "ppg_random"}, n_aux_epochs=0)
+    for _ in range(2):
+        algorithm.train()
+    model = algorithm.get_policy().model
+    logits, _ = model.forward({"obs": torch.randn(5, 4)}, [], None)
+    assert not logits.any()
+    actions = algorithm.get_policy().compute_actions(np.zeros((400, 4), np.float32))[0]
+    assert 120 < int(np.sum(actions)) < 280  # 200 +- 8 standard deviations
+
+
+def test_the_random_network_takes_any_observations_and_no_continuous_actions():
+    model = MODELS["ppg_random"](FRAME, MultiDiscrete([2, 3]), 5, {}, "model")
+    obs = torch.zeros(4, 64, 64, 3, dtype=torch.uint8)
+    assert model.forward({"obs": obs}, [], None)[0].shape == (4, 5)
+    with pytest.raises(UserError, match="Discrete or MultiDiscrete actions, not Box"):
+        MODELS["ppg_random"](FRAME, Box(-1, 1, (2,), np.float32), 4, {}, "model")
+
+
+def short_run(env: str, **changes: Any) -> Any:
+    config = PPGConfig().environment(env).update_from_dict(
+        {"num_envs": 2, "rollout_fragment_length": 8, "nminibatch": 2, "aux_mbsize": 2, "seed": 1}
+    )  # fmt: skip
+    return config.update_from_dict(changes).build_algo()
 
 
 # ---- settings

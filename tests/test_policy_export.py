@@ -18,7 +18,13 @@ from rllib_ppg.algorithm.actions import action_spec, to_env_actions
 from rllib_ppg.algorithm.checkpoint_files import POLICY_STATE, write_manifest
 from rllib_ppg.algorithm.model import MLPModel
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
-from rllib_ppg.algorithm.policy_export import _env_actions, describe, read_policy, weights
+from rllib_ppg.algorithm.policy_export import (
+    _env_actions,
+    check_exportable,
+    describe,
+    read_policy,
+    weights,
+)
 from rllib_ppg.core.exported import load_policy, save_policy
 
 VECTORS = Box(-1, 1, (3,), np.float64)
@@ -49,7 +55,10 @@ def exported(folder: Path, policy: PPGTorchPolicy) -> Any:
     return load_policy(save_policy(folder / "policy", describe(read, env_steps), weights(read)))
 
 
+ONE_HEAD = {"arch": "shared", "aux_value_head": False}
 SPACES = {
+    "images, one value head": (IMAGES, Discrete(5), {"network": {**SMALL_IMPALA, **ONE_HEAD}}),
+    "vectors, one value head": (VECTORS, Discrete(2), {"network": ONE_HEAD}),
     "images": (IMAGES, Discrete(5), {"network": SMALL_IMPALA}),
     "vectors of float64": (VECTORS, MultiDiscrete([2, 3]), {"network": {"arch": "shared"}}),
     "scalars": (Box(-1, 1, (), np.float32), Discrete(3, start=-1), {}),
@@ -121,6 +130,24 @@ def test_a_description_says_what_was_trained_on_what(tmp_path: Path):
     assert (meta.network.kind, meta.network.arch) == ("impala", "detach")
     sizes = {"widths": [4], "hidden_size": 8, "blocks": 1}
     assert meta.network.encoder == {**sizes, "dropout": 0.0, "frame_differences": False}
+
+
+def test_a_network_without_auxiliary_head_is_exported_without_it(tmp_path: Path):
+    policy = policy_of(VECTORS, Discrete(2), network=ONE_HEAD)
+    loaded = exported(tmp_path, policy)
+    assert not loaded.meta.network.aux_value_head and loaded.network.aux_value_head is None
+    assert set(loaded.network.state_dict()) == set(policy.network.state_dict())
+    assert not any("aux" in name for name in weights(policy))
+    obs = torch.randn(3, 3)
+    with torch.no_grad():
+        assert torch.equal(loaded.network.value(obs), policy.network.value(obs))
+
+
+@pytest.mark.parametrize("model", ["ppg_random", "ppg_encoder"])
+def test_a_network_that_data_does_not_describe_is_not_exported(model: str):
+    policy = SimpleNamespace(config={"model": {"custom_model": model}})
+    with pytest.raises(UserError, match=f"'{model}'; only ppg_impala and ppg_mlp can be"):
+        check_exportable(policy)  # type: ignore[arg-type]
 
 
 class NoJson:
