@@ -20,13 +20,12 @@ from rllib_ppg.algorithm.keys import (
 )
 from rllib_ppg.algorithm.model import MODELS
 from rllib_ppg.algorithm.model_settings import MODEL_SETTINGS, parse_model_settings
-from rllib_ppg.algorithm.parts import check_parts
+from rllib_ppg.algorithm.parts import augmentation_of, check_parts
 from rllib_ppg.algorithm.phase_settings import aux_phase_settings, policy_phase_settings
 from rllib_ppg.algorithm.rllib_checks import check_rllib_keys
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker
 from rllib_ppg.algorithm.setting_types import interpolate
 from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings, check_settings
-from rllib_ppg.core.augment_setting import make_augmentation
 from rllib_ppg.core.learner import AuxPhaseSettings, PolicyPhaseSettings
 from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.envs.procgen import parse_options
@@ -198,12 +197,8 @@ class PPGConfig(AlgorithmConfig):
             parse_model_settings(name, settings)
 
     def _check_augmentation(self) -> None:
-        if self.aux_augmentation is None:
+        if augmentation_of(self, "aux_augmentation") is None:
             return
-        try:
-            make_augmentation(self.aux_augmentation)
-        except UserError as error:
-            raise UserError(f"aux_augmentation: {error}") from error
         if not self.n_aux_epochs:
             raise UserError(
                 "aux_augmentation is set, but n_aux_epochs is 0, which leaves the auxiliary phase "

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rllib_ppg.core.adaptive_gamma import AdaptiveGamma
-from rllib_ppg.core.augment import Mixture
+from rllib_ppg.core.augment import Augmentation, Mixture
 from rllib_ppg.core.augment_setting import make_augmentation
 from rllib_ppg.core.budget import BudgetSettings, RunBudget
 from rllib_ppg.core.clipping import AdaptiveClip
@@ -112,6 +112,21 @@ def adaptive_clip(options: Mapping[str, float] | None) -> AdaptiveClip | None:
         return AdaptiveClip(**values)
     except ValueError as error:
         raise UserError(f"grad_clip_adaptive: {error}") from error
+
+
+def augmentation_of(config: PPGConfig, key: str) -> Augmentation | None:
+    """Make the augmentation of `aux_augmentation` or `drac_augmentation`; None without one.
+
+    Raises:
+        UserError: If the setting is wrong, naming the key.
+    """
+    setting = getattr(config, key)
+    if setting is None:
+        return None
+    try:
+        return make_augmentation(setting)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
 
 
 def check_parts(config: PPGConfig) -> None:
@@ -274,7 +289,7 @@ def _drac_problems(config: PPGConfig) -> Iterator[str]:
 def _check_drac(config: PPGConfig) -> None:
     if config.drac_augmentation is None:
         return
-    augmentation = make_augmentation(config.drac_augmentation)
+    augmentation = augmentation_of(config, "drac_augmentation")
     if config.drac_ucb is None:
         return
     known = list(ChoiceSettings.__dataclass_fields__)

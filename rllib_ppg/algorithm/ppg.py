@@ -19,7 +19,7 @@ from rllib_ppg._ray_compat import (
 from rllib_ppg.algorithm import fault_dump, hardware, metrics, parts
 from rllib_ppg.algorithm.batch import make_batch
 from rllib_ppg.algorithm.config import PPGConfig
-from rllib_ppg.algorithm.environment import check_counts, check_environment, try_environment
+from rllib_ppg.algorithm.environment import check_environment, check_fit, try_environment
 from rllib_ppg.algorithm.evaluating import Evaluating
 from rllib_ppg.algorithm.hardware import LearnerThreads
 from rllib_ppg.algorithm.out_of_memory import AUXILIARY, POLICY, SAMPLING, memory_of
@@ -71,7 +71,7 @@ class PPG(Evaluating):
             ) from error
         self._sync_weights()
         if frame_stack is None:
-            check_counts(self.env_runner.array_env, self.config)
+            check_fit(self.env_runner.array_env, self.config)
         self._build_learner(frame_stack or self.env_runner.frame_stack)
         self._notices: list[str] = []
         self._sampler = RolloutSampler(

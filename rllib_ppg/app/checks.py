@@ -14,6 +14,7 @@ from typing import Any
 from rllib_ppg._ray_compat import RLLIB_ALGORITHMS
 from rllib_ppg.algorithm import memory, named_environments, resources
 from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.environment import check_augmentations
 from rllib_ppg.algorithm.evaluation import number_names
 from rllib_ppg.algorithm.model import MODELS, check_model, observation_layout, parameter_count
 from rllib_ppg.algorithm.registration import register
@@ -98,6 +99,7 @@ def check_ppg(variant: dict[str, Any]) -> PPGConfig:
         reason = " ".join(str(error).split())
         raise UserError(f"The configuration is refused by RLlib: {reason}") from error
     _check_model(config)
+    check_augmentations(config, observation_space(config))
     return config
 
 
