@@ -126,12 +126,18 @@ def test_a_stale_stack_goes_on_from_a_saved_state():
         ({"noop_reward": "inf"}, "give a finite number"),
         ({"noop_min_timestep": -1}, "noop_min_timestep=-1: give a whole number"),
         ({"count_states": "yes"}, "count_states='yes': give true or false"),
+        ({"noop_min_timestep": 3}, "noop_min_timestep=3 has no effect without noop_reward"),
         ({"stale_frame_stack": True}, "stale_frame_stack=True has no effect with frame_stack=1"),
     ],
 )
 def test_wrong_options_are_refused_in_a_sentence(options, words):
     with pytest.raises(UserError, match=words):
         parse_options(options)
+
+
+def test_a_penalty_that_is_switched_off_may_keep_its_options():
+    options = parse_options({"noop_reward": 0, "noop_min_timestep": 3})
+    assert options.penalties is None
 
 
 def test_the_challenges_constants_are_the_starter_kits_unless_given():

@@ -58,7 +58,8 @@ def check_augmentations(config: Any, space: Any) -> None:
     """
     for key in ("aux_augmentation", "drac_augmentation"):
         augmentation = augmentation_of(config, key)
-        if augmentation is None:
+        used = config.n_aux_epochs if key == "aux_augmentation" else config.drac_weight
+        if augmentation is None or not used:
             continue
         try:
             try_augmentation(augmentation, *observation_layout(space))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rllib_ppg.algorithm.idle_keys import idle_problems
 from rllib_ppg.core.adaptive_gamma import AdaptiveGamma
 from rllib_ppg.core.augment import Augmentation, Mixture
 from rllib_ppg.core.augment_setting import make_augmentation
@@ -17,7 +18,7 @@ from rllib_ppg.core.phase_plan import PhasePlan
 from rllib_ppg.core.reward_norm import RewardPipeline, make_reward_transform
 from rllib_ppg.core.transform_choice import ChoiceSettings
 from rllib_ppg.envs.procgen_options import parse_options
-from rllib_ppg.errors import UserError, shown
+from rllib_ppg.errors import UserError
 
 if TYPE_CHECKING:
     from rllib_ppg.algorithm.config import PPGConfig
@@ -136,10 +137,9 @@ def check_parts(config: PPGConfig) -> None:
         UserError: One sentence for each.
     """
     problems = [
+        *idle_problems(config),
         *_optimizer_problems(config),
         *_minibatch_problems(config),
-        *_phase_problems(config),
-        *_reward_problems(config),
         *_budget_problems(config),
         *_count_problems(config),
         *_drac_problems(config),
@@ -147,6 +147,7 @@ def check_parts(config: PPGConfig) -> None:
     if problems:
         raise UserError("\n".join(problems))
     adaptive_clip(config.grad_clip_adaptive)
+    augmentation_of(config, "aux_augmentation")
     _check_drac(config)
     reward_pipeline(config)
     gamma_rule(config)
@@ -166,11 +167,6 @@ def _optimizer_problems(config: PPGConfig) -> Iterator[str]:
         yield (
             "optimizers=heads needs a value head without gradient into the policy's encoder, and "
             "arch: shared has one; set arch to detach or dual."
-        )
-    if config.optimizers != "heads" and (config.value_lr or config.value_lr_schedule):
-        yield (
-            f"value_lr has no effect with optimizers={config.optimizers}, where the value has no "
-            "Adam of its own; set optimizers: heads, or leave it out."
         )
     schedules = [
         name
@@ -224,30 +220,6 @@ def _leftover(name: str, accumulates: int, minibatches: int) -> Iterator[str]:
         )
 
 
-def _phase_problems(config: PPGConfig) -> Iterator[str]:
-    if config.n_aux_epochs:
-        return
-    changed = {
-        "aux_value_targets": config.aux_value_targets != "collected",
-        "aux_skips": config.aux_skips != 0,
-        "max_aux_phases": config.max_aux_phases is not None,
-        "aux_num_accumulates": config.aux_num_accumulates != 1,
-        "aux_mbsize_rows": config.aux_mbsize_rows is not None,
-    }
-    for name in (name for name, is_changed in changed.items() if is_changed):
-        yield f"{name} has no effect with n_aux_epochs=0, which leaves the auxiliary phase out."
-
-
-def _reward_problems(config: PPGConfig) -> Iterator[str]:
-    if not config.normalize_rewards and config.reward_transform != "rollout":
-        yield (
-            f"reward_transform={shown(config.reward_transform)} has no effect with "
-            "normalize_rewards=False; leave one out."
-        )
-    if not config.normalize_rewards and config.reward_clip == "return_max":
-        yield "reward_clip=return_max has no effect with normalize_rewards=False; leave one out."
-
-
 def _budget_problems(config: PPGConfig) -> Iterator[str]:
     if config.best_weights and config.budget_env_steps is None and config.budget_s is None:
         yield (
@@ -281,9 +253,6 @@ def _drac_problems(config: PPGConfig) -> Iterator[str]:
             f"drac_weight={config.drac_weight:g} needs joint epochs, for its terms are of policy "
             "and value; set n_epoch_vf equal to n_epoch_pi."
         )
-    for name in ("drac_augmentation", "drac_ucb"):
-        if not config.drac_weight and getattr(config, name) is not None:
-            yield f"{name} has no effect with drac_weight=0; set drac_weight, or leave it out."
 
 
 def _check_drac(config: PPGConfig) -> None:

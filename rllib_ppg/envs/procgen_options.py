@@ -16,6 +16,7 @@ from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
 MAX_INT32 = 2**31 - 1
+_NOOP_MIN_TIMESTEP = 10
 
 
 def _whole_number(low: int, high: int) -> Callable[[Any], int]:
@@ -165,7 +166,7 @@ class ProcgenOptions(BaseModel):
     frame_stack: Frames = 1
     stale_frame_stack: Flag = False
     noop_reward: Number = 0.0
-    noop_min_timestep: Level = 10
+    noop_min_timestep: Level = _NOOP_MIN_TIMESTEP
     revisit_reward: Number = 0.0
     count_states: Flag = False
     wrappers: Wrappers = ()
@@ -209,6 +210,17 @@ class ProcgenOptions(BaseModel):
             raise ValueError(
                 "stale_frame_stack=True has no effect with frame_stack=1; set frame_stack to 2 or "
                 "more, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_noop(self) -> ProcgenOptions:
+        """Refuse an option of a penalty that nobody set; one that was set to 0 may keep it."""
+        changed = self.noop_min_timestep != _NOOP_MIN_TIMESTEP
+        if changed and "noop_reward" not in self.model_fields_set:
+            raise ValueError(
+                f"noop_min_timestep={self.noop_min_timestep} has no effect without noop_reward; "
+                "set that, or leave it out"
             )
         return self
 
