@@ -7,6 +7,8 @@ import pytest
 from toy_envs import CodedEnv
 
 from rllib_ppg import PPGConfig
+from rllib_ppg._ray_compat import ModelCatalog
+from rllib_ppg.algorithm.model import MLPModel
 from rllib_ppg.algorithm.parts import return_max
 from rllib_ppg.errors import UserError
 
@@ -22,8 +24,23 @@ def make_config(**changes: Any) -> PPGConfig:
 
 
 SHARED = {"model": {"custom_model_config": {"arch": "shared"}}}
+
+
+def own(**arch: str) -> dict[str, Any]:
+    """An encoder of the user's own, with an architecture or the default one."""
+    settings = {"encoder": "torch.nn.Identity", **arch}
+    return {"model": {"custom_model": "ppg_encoder", "custom_model_config": settings}}
+
+
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"optimizers": "heads", **SHARED}, "set arch to detach or dual"),
+    ({"optimizers": "heads", **own(arch="shared")}, "set arch to detach or dual"),
+    (
+        {"optimizers": "heads", "model": {"custom_model": "ppg_random"}},
+        "ppg_random has no other, so leave optimizers out",
+    ),
+    ({"detach_value_head": True, **own(arch="detach")}, "no effect with arch: detach"),
+    ({"detach_value_head": True, **own()}, "no effect with arch: dual"),
     ({"lr_decay": 0.9, "lr_schedule": [[0, 1e-3]]}, "lr_decay=0.9 contradicts lr_schedule"),
     ({"detach_value_head": True}, "detach_value_head=True has no effect with arch: dual"),
     ({"mbsize_rows": 4, "nminibatch": 8}, "needs minibatch_unit: step"),
@@ -51,6 +68,16 @@ def test_a_contradiction_is_said_in_one_sentence(changes: dict[str, Any], words:
         make_config(**changes).validate()
     message = str(error.value)
     assert words in message and "\n" not in message
+
+
+def test_ones_own_model_is_asked_when_it_is_made(ray_local):
+    class Shared(MLPModel):
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            super().__init__(*args, arch="shared", **settings)
+
+    ModelCatalog.register_custom_model("own_shared", Shared)
+    with pytest.raises(UserError, match=r"set arch to detach or dual\.$"):
+        make_config(optimizers="heads", model={"custom_model": "own_shared"}).build_algo()
 
 
 def test_more_entropy_where_frames_repeat_needs_counted_frames(ray_local):

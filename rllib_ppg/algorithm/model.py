@@ -187,7 +187,7 @@ class RandomModel(PPGModel):
                 f"ppg_random takes Discrete or MultiDiscrete actions, not {action_space}; use "
                 "rllib evaluate with policy random."
             )
-        super().__init__(obs_space, action_space, *args, **{"arch": "shared", **settings})
+        super().__init__(obs_space, action_space, *args, **settings)
         head = self.network.policy_head
         self.network.policy_head = _Zeros(head.in_features, head.out_features)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rllib_ppg.algorithm.idle_keys import idle_problems
+from rllib_ppg.algorithm.model_settings import MODEL_SETTINGS
 from rllib_ppg.core.adaptive_gamma import AdaptiveGamma
 from rllib_ppg.core.augment import Augmentation, Mixture
 from rllib_ppg.core.augment_setting import make_augmentation
@@ -154,11 +155,18 @@ def check_parts(config: PPGConfig) -> None:
 
 
 def _arch(config: PPGConfig) -> str | None:
-    """The network's architecture; None for a network of the user's own."""
-    name = config.model.get("custom_model")
-    if name not in (None, "ppg_impala", "ppg_mlp"):
+    """The network's architecture; None for a model of the user's own, which may have any."""
+    name = config.model.get("custom_model") or "ppg_mlp"  # ours by default agree on it
+    if name not in MODEL_SETTINGS:
         return None
-    return str((config.model.get("custom_model_config") or {}).get("arch", "dual"))
+    default = MODEL_SETTINGS[name].model_fields["arch"].default
+    return str((config.model.get("custom_model_config") or {}).get("arch", default))
+
+
+def _other_arch(config: PPGConfig) -> str:
+    if config.model.get("custom_model") == "ppg_random":
+        return "ppg_random has no other, so leave optimizers out"
+    return "set arch to detach or dual"
 
 
 def _optimizer_problems(config: PPGConfig) -> Iterator[str]:
@@ -166,7 +174,7 @@ def _optimizer_problems(config: PPGConfig) -> Iterator[str]:
     if config.optimizers == "heads" and arch == "shared":
         yield (
             "optimizers=heads needs a value head without gradient into the policy's encoder, and "
-            "arch: shared has one; set arch to detach or dual."
+            f"arch: shared has one; {_other_arch(config)}."
         )
     schedules = [
         name
