@@ -92,9 +92,33 @@ def test_more_entropy_where_frames_repeat_needs_counted_frames(ray_local):
 
 
 def test_the_games_own_largest_return_is_taken():
-    config = PPGConfig().environment("procgen", env_config={"env_name": "starpilot"})
+    game = {"env_name": "starpilot", "distribution_mode": "easy"}
+    config = PPGConfig().environment("procgen", env_config=game)
     assert return_max(config) == 64
     assert return_max(config.training(return_max=7)) == 7
+
+
+@pytest.mark.parametrize("key", [{"reward_clip": "return_max"}, {"adaptive_gamma": True}])
+@pytest.mark.parametrize(
+    ("game", "words"),
+    [
+        (
+            {"env_name": "starpilot", "distribution_mode": "hard"},
+            "holds for distribution_mode easy, not hard; set return_max to a number, such as 35 of "
+            "the table hard.",
+        ),
+        ({"env_name": "heist", "distribution_mode": "memory"}, "set return_max to a number."),
+        ({"return_max": -1}, "env_config.return_max=-1: "),
+    ],
+)
+def test_the_easy_games_largest_return_is_not_taken_in_another_mode(key, game, words: str):
+    config = PPGConfig().environment("procgen", env_config=game).training(**key)
+    with pytest.raises(UserError) as error:
+        config.validate()
+    assert words in str(error.value) and "\n" not in str(error.value)
+    PPGConfig().environment("procgen", env_config=game).training(**key, return_max=7).validate()
+    given = {**game, "return_max": 7}
+    PPGConfig().environment("procgen", env_config=given).training(**key).validate()
 
 
 # Heads with optimisers of their own, and all that carries a state from iteration to iteration.

@@ -17,8 +17,9 @@ from rllib_ppg.core.budget import BudgetSettings, RunBudget
 from rllib_ppg.core.clipping import AdaptiveClip
 from rllib_ppg.core.phase_plan import PhasePlan
 from rllib_ppg.core.reward_norm import RewardPipeline, make_reward_transform
+from rllib_ppg.core.scores import get_table, table_names
 from rllib_ppg.core.transform_choice import ChoiceSettings
-from rllib_ppg.envs.procgen_options import parse_options
+from rllib_ppg.envs.procgen_options import ProcgenOptions, parse_options
 from rllib_ppg.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,20 +30,39 @@ def return_max(config: PPGConfig) -> float:
     """The largest return of the game.
 
     Raises:
-        UserError: If it is `auto` and no table has the game.
+        UserError: If it is `auto`, and not known for the game and its mode.
     """
     if config.return_max != "auto":
         return float(config.return_max)
-    found = None
-    if config.env == "procgen":
-        _, _, found = parse_options(config.env_config).return_constants()
-    if found is None:
-        users = " and ".join(_users_of_return_max(config))
+    users = " and ".join(_users_of_return_max(config))
+    if config.env != "procgen":
         raise UserError(
             f"return_max='auto': {users} needs the largest return, and only Procgen's games have "
             "one; set return_max to a number."
         )
+    options = parse_options(config.env_config)
+    found = options.return_constants().high
+    if found is None:
+        raise UserError(
+            f"return_max='auto': {users} needs the largest return, and the challenge's holds for "
+            f"distribution_mode easy, not {options.distribution_mode}; set return_max to a number"
+            f"{_example(options)}."
+        )
+    if found <= 0:
+        raise UserError(
+            f"env_config.return_max={found:g}: {users} needs a number above 0; give one, or leave "
+            "it out."
+        )
     return float(found)
+
+
+def _example(options: ProcgenOptions) -> str:
+    """A published number for a game in another mode than easy, as the end of a sentence."""
+    for name in table_names(options.distribution_mode):
+        found = get_table(name).ranges.get(options.env_name)
+        if found is not None:
+            return f", such as {found.high:g} of the table {name}"
+    return ""
 
 
 def _users_of_return_max(config: PPGConfig) -> list[str]:
