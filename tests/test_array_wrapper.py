@@ -64,6 +64,27 @@ def test_wrappers_stand_around_each_other_in_order_and_save_their_state():
     np.testing.assert_array_equal(played(wrapped), expected)
 
 
+def test_wrapped_games_begin_with_other_levels_when_they_are_seeded_anew():
+    options = {"env_name": "chaser", "distribution_mode": "easy"}
+    plain = make_procgen_array(options, 4, rand_seed=1)
+    wrapped = make_procgen_array({**options, "wrappers": [NAME, NAME]}, 4, rand_seed=1)
+    first = wrapped.reset().copy()
+    for env in (plain, wrapped):
+        env.reseed(5)
+    np.testing.assert_array_equal(wrapped.reset(), plain.reset())
+    assert not np.array_equal(wrapped.observe(), first)
+
+
+def test_environments_that_cannot_be_seeded_anew_are_left_alone():
+    class Fixed(ProcgenVectorEnv):
+        reseed = None
+
+    env = Doubled(Fixed({"env_name": "chaser"}, 1, rand_seed=1))
+    first = env.reset().copy()
+    env.reseed(5)
+    np.testing.assert_array_equal(env.observe(), first)
+
+
 def test_the_spaces_of_wrapped_games_are_those_of_the_wrapper():
     found = named_environments.spaces("procgen", {"frame_stack": 3, "wrappers": [NAME]})
     assert found.observations.shape == (64, 64, 9) and found.frame_stack == 3

@@ -77,6 +77,26 @@ def test_an_environment_that_ppg_cannot_use_is_refused(tmp_path: Path):
     assert "PPG takes Box or Discrete observations" in refusal(tmp_path, env="Blackjack-v1")
 
 
+@pytest.mark.parametrize(
+    ("config", "env", "words"),
+    [
+        ("{aux_augmentation: random_translate}", "CartPole-v1", "have the shape (4,)"),
+        ("{aux_augmentation: {type: random_cutout, max_size: 99}}", "procgen", "max_size=99 does"),
+        ("{aux_augmentation: {type: pad_and_crop, size: 32}}", "procgen", "makes (32, 32, 3)"),
+        (
+            "{drac_weight: 0.1, drac_augmentation: {type: pad_and_crop, size: 32}}",
+            "procgen",
+            "drac_augmentation: pad_and_crop makes",
+        ),
+    ],
+)
+def test_an_augmentation_that_does_not_fit_the_frames_is_refused(
+    tmp_path: Path, config: str, env: str, words: str
+):
+    message = refusal(tmp_path, config, env)
+    assert words in message and len(message.splitlines()) == 1
+
+
 def test_an_unknown_algorithm_is_answered_with_the_nearest(tmp_path: Path):
     (wrong,) = experiments("x: {run: PGP, env: CartPole-v1}", tmp_path)
     with pytest.raises(UserError, match="unknown algorithm") as error:

@@ -393,9 +393,6 @@ def test_keys_that_would_have_no_effect_are_refused():
     alone = PPGConfig().environment("CartPole-v1").training(store_device="cuda")
     with pytest.raises(UserError, match="store_device='cuda' needs a learner on a GPU"):
         alone.validate()
-    ppo = PPGConfig().environment("CartPole-v1").training(n_aux_epochs=0, overlap_aux=True)
-    with pytest.raises(UserError, match="overlap_aux=True has nothing to overlap with"):
-        ppo.env_runners(num_env_runners=1).validate()
 
 
 # ---- the compiler and the learner's device

@@ -104,3 +104,20 @@ def test_a_refused_environment_is_closed_too():
     with pytest.raises(UserError):
         try_environment(Closing, PPGConfig().environment(Closing))
     assert closed == [True]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"aux_augmentation": "random_translate"},
+        {"drac_augmentation": {"type": "pad_and_crop", "size": 32}, "drac_weight": 0.1},
+    ],
+)
+def test_building_refuses_augmentations_that_cannot_change_its_observations(
+    ray_local, workers: int, keys: dict[str, Any]
+):
+    config = PPGConfig().environment(CodedEnv).training(**keys)
+    config.env_runners(num_envs=8, num_env_runners=workers)
+    with pytest.raises(UserError, match=f"^{next(iter(keys))}: .*have the shape"):
+        config.build_algo()

@@ -7,12 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_learner import CATEGORICAL, OBS_SIZE, make_batch, make_learner, make_store
+from small_learner import (
+    AUX,
+    CATEGORICAL,
+    NUM_ENVS,
+    NUM_STEPS,
+    OBS_SIZE,
+    POLICY,
+    make_batch,
+    make_learner,
+    make_store,
+)
 from torch import Tensor
 
 from rllib_ppg.core.fault_files import DESCRIPTION, TENSORS, Dump, read_dump, write_dump
 from rllib_ppg.core.fault_replay import Diagnosis, diagnose
-from rllib_ppg.core.learner import PhasicLearner
+from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
 from rllib_ppg.core.numeric_fault import BrokenStep, Evidence
 from rllib_ppg.core.policy_meta import EnvActions, NetworkSpec, Observations, PolicyMeta
 from rllib_ppg.errors import UserError
@@ -20,11 +30,23 @@ from rllib_ppg.errors import UserError
 IN_ORDER = {"permutation": lambda n: np.arange(n)}
 
 
-def dump_of(error: BrokenStep, learner: PhasicLearner) -> Dump:
+MLP = NetworkSpec("mlp", "dual", {"hiddens": [8], "activation": "tanh"})
+IMAGE = (8, 8, 3)
+IMPALA = NetworkSpec(
+    "impala", "shared", {"widths": [4], "hidden_size": 8, "blocks": 1, "dropout": 0.5}
+)
+
+
+def dump_of(
+    error: BrokenStep,
+    learner: PhasicLearner,
+    network: NetworkSpec = MLP,
+    shape: tuple[int, ...] = (OBS_SIZE,),
+) -> Dump:
     """Make the dump of a small learner."""
     meta = PolicyMeta(
-        network=NetworkSpec("mlp", "dual", {"hiddens": [8], "activation": "tanh"}),
-        observations=Observations((OBS_SIZE,), "uint8"),
+        network=network,
+        observations=Observations(shape, "uint8"),
         action=CATEGORICAL,
         env_actions=EnvActions((), "int64", (0,)),
         env="toy",
@@ -88,6 +110,63 @@ def test_the_loss_of_a_replay_is_the_broken_steps_own(tmp_path: Path):
     found = replayed(policy_fault("value_targets", np.inf), tmp_path)
     for name in ("loss_pi", "entropy", "approx_kl", "loss_vf"):
         assert found.losses[name] == pytest.approx(float(steps[1][name]), rel=1e-6), name
+
+
+def stats_of(learner: PhasicLearner, batch: PolicyBatch, number: int) -> dict[str, float]:
+    steps = list(learner.policy_steps(batch))
+    return {name: float(value) for name, value in steps[number].stats.items()}
+
+
+def assert_replays(found: Diagnosis, expected: dict[str, float]) -> None:
+    """The replay's loss is the step's, term by term; the gradient's norm is broken in both."""
+    assert found.repeats and found.losses.keys() == expected.keys()
+    for name in expected.keys() - {"grad_norm"}:
+        assert found.losses[name] == pytest.approx(expected[name], rel=1e-5, nan_ok=True), name
+
+
+def test_the_entropys_weight_is_that_of_the_broken_step(tmp_path: Path):
+    settings = {"n_epoch_pi": 1, "n_epoch_vf": 1, "alternate_entropy_coeff": 0.5}
+    counts = np.ones((NUM_ENVS, NUM_STEPS))
+    repeats = counts.copy()
+    repeats[2:4] = 9  # the second of three minibatches; the last one takes the usual weight
+    batch = replace(make_batch(), num_unique_states=counts + 1, episode_step=repeats)
+    batch.value_targets[3, 1] = np.inf
+    learner = make_learner(settings, **IN_ORDER)
+    with pytest.raises(BrokenStep) as error:
+        learner.policy_phase(batch)
+    dump = dump_of(error.value, learner)
+    assert dump.facts["entropy_coeff"] == 0.5
+    found = replayed(dump, tmp_path)
+    assert_replays(found, stats_of(make_learner(settings, **IN_ORDER), batch, 1))
+
+
+def image_learner() -> PhasicLearner:
+    """A learner with DrAC, whose transform is chosen anew before the last minibatch."""
+    torch.manual_seed(1)
+    members = [{"type": "random_translate", "max_shift": 3}, "random_flip_up_down"]
+    settings = replace(
+        POLICY, n_epoch_pi=1, n_epoch_vf=1, drac_weight=0.7, drac_value_weight=0.3,
+        drac_policy_weight=2.0, drac_ucb={},
+        drac_augmentation={"type": "one_of", "members": members, "num_choices": 3},
+    )  # fmt: skip
+    network = IMPALA.build(Observations(IMAGE, "uint8"), CATEGORICAL.num_inputs)
+    rng = np.random.default_rng(2)
+    return PhasicLearner(network, CATEGORICAL, settings, AUX, generator=rng, **IN_ORDER)
+
+
+@pytest.mark.parametrize("step", [0, 2])  # before and after the choice of a transform
+def test_the_loss_of_a_replay_has_dracs_terms(tmp_path: Path, step: int):
+    rng = np.random.default_rng(5)
+    obs = rng.integers(0, 256, (NUM_ENVS, NUM_STEPS, *IMAGE), dtype=np.uint8)
+    batch = replace(make_batch(), obs=obs, rewards=np.ones((NUM_ENVS, NUM_STEPS)))
+    batch.value_targets[2 * step, 1] = np.inf
+    learner = image_learner()
+    with pytest.raises(BrokenStep) as error:
+        learner.policy_phase(batch)
+    found = replayed(dump_of(error.value, learner, IMPALA, IMAGE), tmp_path)
+    expected = stats_of(image_learner(), batch, step)
+    assert expected["drac_value"] > 0 and expected["drac_policy"] > 0
+    assert_replays(found, expected)
 
 
 def test_an_auxiliary_phases_fault_comes_again(tmp_path: Path):

@@ -7,6 +7,8 @@ import pytest
 from toy_envs import CodedEnv
 
 from rllib_ppg import PPGConfig
+from rllib_ppg._ray_compat import ModelCatalog
+from rllib_ppg.algorithm.model import MLPModel
 from rllib_ppg.algorithm.parts import return_max
 from rllib_ppg.errors import UserError
 
@@ -22,24 +24,35 @@ def make_config(**changes: Any) -> PPGConfig:
 
 
 SHARED = {"model": {"custom_model_config": {"arch": "shared"}}}
+
+
+def own(**arch: str) -> dict[str, Any]:
+    """An encoder of the user's own, with an architecture or the default one."""
+    settings = {"encoder": "torch.nn.Identity", **arch}
+    return {"model": {"custom_model": "ppg_encoder", "custom_model_config": settings}}
+
+
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"optimizers": "heads", **SHARED}, "set arch to detach or dual"),
-    ({"value_lr": 1e-3}, "value_lr has no effect with optimizers=phases"),
+    ({"optimizers": "heads", **own(arch="shared")}, "set arch to detach or dual"),
+    (
+        {"optimizers": "heads", "model": {"custom_model": "ppg_random"}},
+        "ppg_random has no other, so leave optimizers out",
+    ),
+    ({"detach_value_head": True, **own(arch="detach")}, "no effect with arch: detach"),
+    ({"detach_value_head": True, **own()}, "no effect with arch: dual"),
     ({"lr_decay": 0.9, "lr_schedule": [[0, 1e-3]]}, "lr_decay=0.9 contradicts lr_schedule"),
     ({"detach_value_head": True}, "detach_value_head=True has no effect with arch: dual"),
-    ({"mbsize_rows": 4}, "needs minibatch_unit: step"),
-    ({"mbsize_rows": 33, "minibatch_unit": "step"}, "more than the 32 rows"),
-    ({"aux_mbsize_rows": 4}, "needs aux_minibatch_unit: step"),
+    ({"mbsize_rows": 4, "nminibatch": 8}, "needs minibatch_unit: step"),
+    ({"mbsize_rows": 33, "nminibatch": 8, "minibatch_unit": "step"}, "more than the 32 rows"),
+    ({"aux_mbsize_rows": 4, "aux_mbsize": 4}, "needs aux_minibatch_unit: step"),
     ({"num_accumulates": 3}, "num_accumulates=3 does not divide the 2 minibatches"),
     ({"aux_num_accumulates": 3}, "aux_num_accumulates=3 does not divide the 4 minibatches"),
-    ({"n_aux_epochs": 0, "aux_skips": 1}, "aux_skips has no effect with n_aux_epochs=0"),
-    ({"normalize_rewards": False, "reward_transform": "step"}, "reward_transform='step' has no"),
     ({"reward_clip": "return_max"}, "set return_max to a number"),
     ({"adaptive_gamma": True}, "adaptive_gamma needs the largest return"),
     ({"best_weights": True}, "set budget_env_steps or budget_s"),
     ({"budget_s": 10}, "budget_margin_s=20 leaves nothing of budget_s=10"),
     ({"drac_weight": 0.1}, "drac_weight=0.1 needs drac_augmentation"),
-    ({"drac_ucb": {}}, "drac_ucb has no effect with drac_weight=0"),
     ({"grad_clip_adaptive": {"size": 3}}, "grad_clip_adaptive: unknown size"),
     ({"grad_clip_adaptive": {"min": 3, "max": 2}}, "0 < min <= max"),
     ({"reward_transform": "steps"}, 'Did you mean "step"'),
@@ -57,6 +70,16 @@ def test_a_contradiction_is_said_in_one_sentence(changes: dict[str, Any], words:
     assert words in message and "\n" not in message
 
 
+def test_ones_own_model_is_asked_when_it_is_made(ray_local):
+    class Shared(MLPModel):
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            super().__init__(*args, arch="shared", **settings)
+
+    ModelCatalog.register_custom_model("own_shared", Shared)
+    with pytest.raises(UserError, match=r"set arch to detach or dual\.$"):
+        make_config(optimizers="heads", model={"custom_model": "own_shared"}).build_algo()
+
+
 def test_more_entropy_where_frames_repeat_needs_counted_frames(ray_local):
     config = PPGConfig().environment("procgen").training(alternate_entropy_coeff=0.02)
     with pytest.raises(UserError, match=r"set env_config.count_states: true") as error:
@@ -69,15 +92,40 @@ def test_more_entropy_where_frames_repeat_needs_counted_frames(ray_local):
 
 
 def test_the_games_own_largest_return_is_taken():
-    config = PPGConfig().environment("procgen", env_config={"env_name": "starpilot"})
+    game = {"env_name": "starpilot", "distribution_mode": "easy"}
+    config = PPGConfig().environment("procgen", env_config=game)
     assert return_max(config) == 64
     assert return_max(config.training(return_max=7)) == 7
 
 
+@pytest.mark.parametrize("key", [{"reward_clip": "return_max"}, {"adaptive_gamma": True}])
+@pytest.mark.parametrize(
+    ("game", "words"),
+    [
+        (
+            {"env_name": "starpilot", "distribution_mode": "hard"},
+            "holds for distribution_mode easy, not hard; set return_max to a number, such as 35 of "
+            "the table hard.",
+        ),
+        ({"env_name": "heist", "distribution_mode": "memory"}, "set return_max to a number."),
+        ({"return_max": -1}, "env_config.return_max=-1: "),
+    ],
+)
+def test_the_easy_games_largest_return_is_not_taken_in_another_mode(key, game, words: str):
+    config = PPGConfig().environment("procgen", env_config=game).training(**key)
+    with pytest.raises(UserError) as error:
+        config.validate()
+    assert words in str(error.value) and "\n" not in str(error.value)
+    PPGConfig().environment("procgen", env_config=game).training(**key, return_max=7).validate()
+    given = {**game, "return_max": 7}
+    PPGConfig().environment("procgen", env_config=given).training(**key).validate()
+
+
 # Heads with optimisers of their own, and all that carries a state from iteration to iteration.
 MANY = {
-    "optimizers": "heads", "minibatch_unit": "step", "mbsize_rows": 6, "num_accumulates": 3,
-    "n_epoch_pi": 1, "n_epoch_vf": 1, "aux_mbsize_rows": 16, "aux_num_accumulates": 2,
+    "optimizers": "heads", "minibatch_unit": "step", "nminibatch": 8, "mbsize_rows": 6,
+    "num_accumulates": 3, "n_epoch_pi": 1, "n_epoch_vf": 1, "aux_mbsize": 4, "aux_mbsize_rows": 16,
+     "aux_num_accumulates": 2,
     "aux_value_targets": "recomputed", "aux_skips": 1, "reward_transform": "step",
     "reward_clip": "return_max", "return_max": 2.0, "adaptive_gamma": True, "gamma": 0.9,
     "lr_decay": 0.9, "best_weights": True, "budget_env_steps": 10_000,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rllib_ppg.envs.arrays import Transition, frame_stack_of
-from rllib_ppg.envs.procgen import ProcgenVectorEnv, parse_options
+from rllib_ppg.envs.procgen import ProcgenEnv, ProcgenVectorEnv, parse_options
 from rllib_ppg.errors import UserError
 
 GAMES, STEPS = 3, 120
@@ -126,6 +126,7 @@ def test_a_stale_stack_goes_on_from_a_saved_state():
         ({"noop_reward": "inf"}, "give a finite number"),
         ({"noop_min_timestep": -1}, "noop_min_timestep=-1: give a whole number"),
         ({"count_states": "yes"}, "count_states='yes': give true or false"),
+        ({"noop_min_timestep": 3}, "noop_min_timestep=3 has no effect without noop_reward"),
         ({"stale_frame_stack": True}, "stale_frame_stack=True has no effect with frame_stack=1"),
     ],
 )
@@ -134,7 +135,28 @@ def test_wrong_options_are_refused_in_a_sentence(options, words):
         parse_options(options)
 
 
+def test_a_penalty_that_is_switched_off_may_keep_its_options():
+    options = parse_options({"noop_reward": 0, "noop_min_timestep": 3})
+    assert options.penalties is None
+
+
 def test_the_challenges_constants_are_the_starter_kits_unless_given():
-    assert parse_options({"env_name": "fruitbot"}).return_constants() == (-12, -1.5, 32.4)
+    easy = {"env_name": "fruitbot", "distribution_mode": "easy"}
+    assert parse_options(easy).return_constants() == (-12, -1.5, 32.4)
     given = {"env_name": "coinrun", "return_min": 1, "return_blind": 2, "return_max": "7.5"}
     assert parse_options(given).return_constants() == (1, 2, 7.5)
+    assert parse_options({**easy, "return_blind": 3}).return_constants() == (-12, 3, 32.4)
+
+
+@pytest.mark.parametrize("mode", ["hard", "memory"])
+def test_the_challenges_constants_hold_for_its_mode_only(mode: str):
+    options = parse_options({"env_name": "heist", "distribution_mode": mode, "return_max": 9})
+    assert options.return_constants() == (None, None, 9)
+
+
+def test_the_environment_shows_the_constants_as_the_starter_kits_does():
+    options = {"env_name": "fruitbot", "distribution_mode": "easy", "return_blind": -2}
+    many, alone = make(options), ProcgenEnv(options)
+    for env in (many, alone):
+        assert (env.return_min, env.return_blind, env.return_max) == (-12, -2, 32.4)
+        env.close()

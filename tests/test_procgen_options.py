@@ -18,7 +18,18 @@ DEFAULTS = {
     "use_monochrome_assets": False,
     "rand_seed": None,
     "num_threads": 0,
+}
+OURS = {
     "frame_stack": 1,
+    "stale_frame_stack": False,
+    "noop_reward": 0.0,
+    "noop_min_timestep": 10,
+    "revisit_reward": 0.0,
+    "count_states": False,
+    "wrappers": (),
+    "return_min": None,
+    "return_blind": None,
+    "return_max": None,
 }
 OTHERS = {
     "env_name": "maze",
@@ -34,7 +45,18 @@ OTHERS = {
     "use_monochrome_assets": True,
     "rand_seed": 12,
     "num_threads": 3,
+}
+OUR_OTHERS = {
     "frame_stack": 4,
+    "stale_frame_stack": True,
+    "noop_reward": -0.5,
+    "noop_min_timestep": 3,
+    "revisit_reward": -0.25,
+    "count_states": True,
+    "wrappers": ("rllib_ppg.envs.array_wrapper.ArrayWrapper",),
+    "return_min": -1.0,
+    "return_blind": 1.0,
+    "return_max": 9.0,
 }
 
 
@@ -45,14 +67,14 @@ def refusal(**options):
 
 
 def test_defaults_are_procgens_own():
-    assert parse_options({}).model_dump() == DEFAULTS
+    assert parse_options({}).model_dump() == {**DEFAULTS, **OURS}
 
 
 def test_every_option_is_taken_and_reaches_the_library():
-    options = parse_options(OTHERS)
-    assert options.model_dump() == OTHERS
+    options = parse_options({**OTHERS, **OUR_OTHERS})
+    assert options.model_dump() == {**OTHERS, **OUR_OTHERS}
     passed = options.gym3_arguments()
-    assert passed == {k: v for k, v in OTHERS.items() if k not in ("rand_seed", "frame_stack")}
+    assert passed == {k: v for k, v in OTHERS.items() if k != "rand_seed"}
 
 
 def test_resolved_options_can_be_given_again():

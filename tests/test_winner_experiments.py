@@ -78,6 +78,22 @@ def test_the_starter_kits_arithmetic():
     assert config.policy_minibatches() == 9
 
 
+@pytest.mark.parametrize("name", ["starter_kit_ppo", "winner_sample_efficiency"])
+def test_what_learned_with_rllibs_ppo_has_its_standardisation(name: str):
+    assert config_of(name).advantage_std_min == 1e-4  # of RLlib's `standardized`
+
+
+def test_the_starter_kits_settings():
+    config = config_of("starter_kit_ppo")
+    expected = {
+        "gamma": 0.999, "lambda_": 0.95, "lr": 5e-4, "n_epoch_pi": 3, "n_epoch_vf": 3,
+        "kl_penalty": 0, "vf_loss_coeff": 0.5, "value_clip_param": 0.2, "entropy_coeff": 0.01,
+        "clip_param": 0.2, "grad_clip": 0.5, "normalize_rewards": False, "n_aux_epochs": 0,
+        "num_envs": 72, "rollout_fragment_length": 256, "minibatch_unit": "step",
+    }  # fmt: skip
+    assert {key: getattr(config, key) for key in expected} == expected
+
+
 def test_the_single_files_arithmetic():
     config = config_of("cleanrl_ppg")
     assert config.train_batch_size // config.nminibatch == 2048

@@ -26,7 +26,6 @@ from rllib_ppg.algorithm.rllib_checks import check_rllib_keys
 from rllib_ppg.algorithm.rollout import PPGRolloutWorker
 from rllib_ppg.algorithm.setting_types import interpolate
 from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings, check_settings
-from rllib_ppg.core.augment_setting import make_augmentation
 from rllib_ppg.core.learner import AuxPhaseSettings, PolicyPhaseSettings
 from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.envs.procgen import parse_options
@@ -145,7 +144,6 @@ class PPGConfig(AlgorithmConfig):
         check_rllib_keys(self)
         self._check_env()
         self._check_model()
-        self._check_augmentation()
         self._check_overlap()
         self._check_sizes()
         self._check_micro_batch()
@@ -197,29 +195,11 @@ class PPGConfig(AlgorithmConfig):
         if name in MODELS:
             parse_model_settings(name, settings)
 
-    def _check_augmentation(self) -> None:
-        if self.aux_augmentation is None:
-            return
-        try:
-            make_augmentation(self.aux_augmentation)
-        except UserError as error:
-            raise UserError(f"aux_augmentation: {error}") from error
-        if not self.n_aux_epochs:
-            raise UserError(
-                "aux_augmentation is set, but n_aux_epochs is 0, which leaves the auxiliary phase "
-                "out; leave aux_augmentation out too."
-            )
-
     def _check_overlap(self) -> None:
         if self.overlap_aux and not self.num_env_runners:
             raise UserError(
                 "overlap_aux=True needs remote workers, which sample beside the learner, but "
                 "num_env_runners is 0; set it to 1 or more, or leave overlap_aux out."
-            )
-        if self.overlap_aux and not self.n_aux_epochs:
-            raise UserError(
-                "overlap_aux=True has nothing to overlap with: n_aux_epochs is 0, which leaves the "
-                "auxiliary phase out; leave overlap_aux out too."
             )
 
     def _check_sizes(self) -> None:
@@ -324,16 +304,19 @@ class PPGConfig(AlgorithmConfig):
         return interpolate(schedule, env_steps) if schedule else getattr(self, name)
 
     def rates(self, env_steps: int, iteration: int) -> tuple[float, float, float]:
-        """Learning rates of the policy phase, the auxiliary phase and the value's own Adam.
+        """Learning rates of the policy phase, the auxiliary phase and the value's Adam.
 
         Args:
             env_steps: Environment steps before the policy iteration.
             iteration: Its number, from 1.
         """
         lr, aux_lr = self.scheduled("lr", env_steps), self.scheduled("aux_lr", env_steps)
+        one = self.optimizers == "one"
         value_lr = self.scheduled("value_lr", env_steps)
+        if value_lr is None or self.optimizers != "heads":
+            value_lr = lr
         factor = self.lr_decay**iteration
-        return lr * factor, aux_lr * factor, (lr if value_lr is None else value_lr) * factor
+        return lr * factor, (lr if one else aux_lr) * factor, value_lr * factor
 
     def store_segments(self) -> int:
         """Segments that the learner's store holds: a phase's, or an iteration's without one."""
@@ -357,7 +340,7 @@ class PPGConfig(AlgorithmConfig):
     @property
     def recomputes_targets(self) -> bool:
         """Whether the store keeps what value targets are computed anew from."""
-        return self.aux_value_targets == "recomputed"
+        return bool(self.n_aux_epochs) and self.aux_value_targets == "recomputed"
 
     @property
     def uses_gpu(self) -> bool:

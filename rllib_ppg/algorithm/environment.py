@@ -5,7 +5,9 @@ from typing import Any
 
 from rllib_ppg._ray_compat import BaseEnv, EnvContext, MultiAgentEnv, VectorEnv
 from rllib_ppg.algorithm.actions import action_spec
-from rllib_ppg.algorithm.model import check_observation_space
+from rllib_ppg.algorithm.model import check_observation_space, observation_layout
+from rllib_ppg.algorithm.parts import augmentation_of
+from rllib_ppg.core.augment_trial import try_augmentation
 from rllib_ppg.envs.arrays import ArrayEnv, frame_stack_of, sample_columns_of
 from rllib_ppg.envs.state_counts import EPISODE_STEP, NUM_UNIQUE_STATES
 from rllib_ppg.errors import UserError
@@ -30,6 +32,39 @@ def check_environment(env: Any) -> None:
     check_observation_space(env.observation_space)
     action_spec(env.action_space)
     frame_stack_of(env)
+
+
+def check_fit(env: Any, config: Any) -> None:
+    """Refuse environments that parts of the configuration cannot work with.
+
+    Args:
+        env: What an environment creator returned.
+        config: PPG's configuration.
+
+    Raises:
+        UserError: Naming what is missing.
+    """
+    check_counts(env, config)
+    check_augmentations(config, env.observation_space)
+
+
+def check_augmentations(config: Any, space: Any) -> None:
+    """Refuse augmentations that cannot change such observations.
+
+    The first training pass that needs one may be hours away.
+
+    Raises:
+        UserError: Naming the key.
+    """
+    for key in ("aux_augmentation", "drac_augmentation"):
+        augmentation = augmentation_of(config, key)
+        used = config.n_aux_epochs if key == "aux_augmentation" else config.drac_weight
+        if augmentation is None or not used:
+            continue
+        try:
+            try_augmentation(augmentation, *observation_layout(space))
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from error
 
 
 def check_counts(env: Any, config: Any) -> None:
@@ -66,7 +101,7 @@ def try_environment(creator: Callable[[EnvContext], Any], config: Any) -> int:
     env = creator(context)
     try:
         check_environment(env)
-        check_counts(env, config)
+        check_fit(env, config)
         return frame_stack_of(env)
     finally:
         env.close()

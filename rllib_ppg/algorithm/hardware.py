@@ -13,7 +13,7 @@ from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.model import is_image
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.core.learner import PhasicLearner
-from rllib_ppg.core.replicas import Compile
+from rllib_ppg.core.replicas import CannotCopy, Compile
 from rllib_ppg.errors import UserError
 
 _deterministic: Any = torch.utils.deterministic  # what it holds is made at run time
@@ -94,7 +94,7 @@ def make_learner(
 
     Raises:
         UserError: If `torch_compile_learner` is set and nothing can be compiled here, or a network
-            of the user's own cannot have replicas.
+            of the user's own cannot have replicas, or does not fit the layout of optimisers.
     """
     images = is_image(space)
     device = device or policy.device
@@ -104,8 +104,10 @@ def make_learner(
     side_by_side = images and compile is None and device.type == "cpu"
     try:
         return _learner(config, policy, device, images, compile, side_by_side)
-    except ValueError as error:
+    except CannotCopy as error:
         raise UserError(f"{error}; set learner_threads: 1.") from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _learner(

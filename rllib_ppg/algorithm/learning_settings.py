@@ -149,8 +149,9 @@ class LearningSettings(BaseModel):
     )
     return_max: Annotated[Number, Field(gt=0)] | Auto = Field(
         "auto",
-        description="The largest return of the game, where another key needs it. auto: the "
-        "challenge's number for the Procgen game of env_config.",
+        description="The largest return of the game, where another key needs it. auto: "
+        "env_config.return_max, or the challenge's number for the Procgen game, which holds for "
+        "easy mode only.",
     )
     adaptive_gamma: StrictBool = Field(
         False,

@@ -24,7 +24,7 @@ from rllib_ppg.algorithm.model_settings import (
     NetworkSettings,
     parse_model_settings,
 )
-from rllib_ppg.core.encoders import ImpalaEncoder, MLPEncoder
+from rllib_ppg.core.encoders import ExtendedEncoder, ImpalaEncoder, MLPEncoder
 from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.dotted_names import check_options, find_class
 from rllib_ppg.errors import UserError
@@ -170,7 +170,7 @@ class EncoderModel(PPGModel):
 
     def encoder_maker(self, space: Any, settings: EncoderSettings) -> Callable[[], nn.Module]:
         """Return a function that makes one encoder."""
-        return own_maker(space, settings)
+        return own_maker(space, settings, self.action_space)
 
 
 class RandomModel(PPGModel):
@@ -187,7 +187,7 @@ class RandomModel(PPGModel):
                 f"ppg_random takes Discrete or MultiDiscrete actions, not {action_space}; use "
                 "rllib evaluate with policy random."
             )
-        super().__init__(obs_space, action_space, *args, **{"arch": "shared", **settings})
+        super().__init__(obs_space, action_space, *args, **settings)
         head = self.network.policy_head
         self.network.policy_head = _Zeros(head.in_features, head.out_features)
 
@@ -246,11 +246,12 @@ def impala_maker(
     )
 
 
-def own_maker(space: Any, settings: EncoderSettings) -> Callable[[], nn.Module]:
+def own_maker(space: Any, settings: EncoderSettings, action_space: Any) -> Callable[[], nn.Module]:
     """Return a function that makes one encoder of the user's own.
 
     Raises:
-        UserError: If there is no such class, or it does not take the options.
+        UserError: If there is no such class, or it does not take the options; where one is made,
+            if it lacks what it must have.
     """
     kind: Any = find_class(settings.encoder, nn.Module, "encoder")
     options = dict(settings.encoder_options)
@@ -258,14 +259,37 @@ def own_maker(space: Any, settings: EncoderSettings) -> Callable[[], nn.Module]:
 
     def make() -> nn.Module:
         encoder: nn.Module = kind(tuple(space.shape), **options)
-        if not isinstance(getattr(encoder, "output_size", None), int):
-            raise UserError(
-                f"encoder {settings.encoder} has no attribute output_size, the size of its codes; "
-                "set it in the constructor."
-            )
+        problem = _own_problem(encoder, action_space)
+        if problem:
+            raise UserError(f"encoder {settings.encoder} {problem}.")
         return encoder
 
     return make
+
+
+def _own_problem(encoder: nn.Module, action_space: Any) -> str | None:
+    """What an encoder of the user's own lacks; None if nothing."""
+    size = getattr(encoder, "output_size", None)
+    if not isinstance(size, int) or size < 1:
+        return (
+            "has no attribute output_size, the size of its codes, a whole number; set it in the "
+            "constructor"
+        )
+    if not isinstance(encoder, ExtendedEncoder):
+        return None
+    discrete = isinstance(action_space, gym.spaces.Discrete)
+    count = int(action_space.n) if discrete else 0
+    if encoder.num_actions not in (0, count):
+        return (
+            f"has num_actions={encoder.num_actions!r}, and the environment {action_space}; set it "
+            f"to {f'{count}, or to ' if count else ''}0 for an encoder without previous actions"
+        )
+    share: Any = encoder.dropout_share
+    if not isinstance(share, int | float) or not 0 <= share < 1:
+        return f"has dropout_share={share!r}, which must be at least 0 and less than 1"
+    if share and type(encoder).draw_kept is ExtendedEncoder.draw_kept:
+        return f"has dropout_share={share!r} and no draw_kept; define it"
+    return None
 
 
 def mlp_maker(space: Any, settings: MLPSettings) -> Callable[[], nn.Module]:
@@ -306,7 +330,9 @@ def encoder_maker(
         return impala_maker(space, settings, action_space)
     if name == "ppg_random":
         return _Blind
-    return own_maker(space, settings) if name == "ppg_encoder" else mlp_maker(space, settings)
+    if name == "ppg_encoder":
+        return own_maker(space, settings, action_space)
+    return mlp_maker(space, settings)
 
 
 def parameter_count(

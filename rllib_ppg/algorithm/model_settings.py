@@ -89,11 +89,19 @@ class MLPSettings(NetworkSettings):
     activation: Literal["tanh", "relu"] = Field("tanh", description="Activation function.")
 
 
+class RandomSettings(NetworkSettings):
+    """`custom_model_config` of `ppg_random`."""
+
+    arch: Literal["shared"] = Field(
+        "shared", description="shared: one network, for there is nothing to keep apart."
+    )
+
+
 MODEL_SETTINGS: dict[str, type[NetworkSettings]] = {
     "ppg_impala": ImpalaSettings,
     "ppg_mlp": MLPSettings,
     "ppg_encoder": EncoderSettings,
-    "ppg_random": NetworkSettings,
+    "ppg_random": RandomSettings,
 }
 
 

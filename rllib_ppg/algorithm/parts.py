@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rllib_ppg.algorithm.idle_keys import idle_problems
+from rllib_ppg.algorithm.model_settings import MODEL_SETTINGS
 from rllib_ppg.core.adaptive_gamma import AdaptiveGamma
-from rllib_ppg.core.augment import Mixture
+from rllib_ppg.core.augment import Augmentation, Mixture
 from rllib_ppg.core.augment_setting import make_augmentation
 from rllib_ppg.core.budget import BudgetSettings, RunBudget
 from rllib_ppg.core.clipping import AdaptiveClip
 from rllib_ppg.core.phase_plan import PhasePlan
 from rllib_ppg.core.reward_norm import RewardPipeline, make_reward_transform
+from rllib_ppg.core.scores import get_table, table_names
 from rllib_ppg.core.transform_choice import ChoiceSettings
-from rllib_ppg.envs.procgen_options import parse_options
-from rllib_ppg.errors import UserError, shown
+from rllib_ppg.envs.procgen_options import ProcgenOptions, parse_options
+from rllib_ppg.errors import UserError
 
 if TYPE_CHECKING:
     from rllib_ppg.algorithm.config import PPGConfig
@@ -27,20 +30,39 @@ def return_max(config: PPGConfig) -> float:
     """The largest return of the game.
 
     Raises:
-        UserError: If it is `auto` and no table has the game.
+        UserError: If it is `auto`, and not known for the game and its mode.
     """
     if config.return_max != "auto":
         return float(config.return_max)
-    found = None
-    if config.env == "procgen":
-        _, _, found = parse_options(config.env_config).return_constants()
-    if found is None:
-        users = " and ".join(_users_of_return_max(config))
+    users = " and ".join(_users_of_return_max(config))
+    if config.env != "procgen":
         raise UserError(
             f"return_max='auto': {users} needs the largest return, and only Procgen's games have "
             "one; set return_max to a number."
         )
+    options = parse_options(config.env_config)
+    found = options.return_constants().high
+    if found is None:
+        raise UserError(
+            f"return_max='auto': {users} needs the largest return, and the challenge's holds for "
+            f"distribution_mode easy, not {options.distribution_mode}; set return_max to a number"
+            f"{_example(options)}."
+        )
+    if found <= 0:
+        raise UserError(
+            f"env_config.return_max={found:g}: {users} needs a number above 0; give one, or leave "
+            "it out."
+        )
     return float(found)
+
+
+def _example(options: ProcgenOptions) -> str:
+    """A published number for a game in another mode than easy, as the end of a sentence."""
+    for name in table_names(options.distribution_mode):
+        found = get_table(name).ranges.get(options.env_name)
+        if found is not None:
+            return f", such as {found.high:g} of the table {name}"
+    return ""
 
 
 def _users_of_return_max(config: PPGConfig) -> list[str]:
@@ -114,6 +136,21 @@ def adaptive_clip(options: Mapping[str, float] | None) -> AdaptiveClip | None:
         raise UserError(f"grad_clip_adaptive: {error}") from error
 
 
+def augmentation_of(config: PPGConfig, key: str) -> Augmentation | None:
+    """Make the augmentation of `aux_augmentation` or `drac_augmentation`; None without one.
+
+    Raises:
+        UserError: If the setting is wrong, naming the key.
+    """
+    setting = getattr(config, key)
+    if setting is None:
+        return None
+    try:
+        return make_augmentation(setting)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
+
+
 def check_parts(config: PPGConfig) -> None:
     """Refuse parts that contradict each other, or have no effect.
 
@@ -121,10 +158,9 @@ def check_parts(config: PPGConfig) -> None:
         UserError: One sentence for each.
     """
     problems = [
+        *idle_problems(config),
         *_optimizer_problems(config),
         *_minibatch_problems(config),
-        *_phase_problems(config),
-        *_reward_problems(config),
         *_budget_problems(config),
         *_count_problems(config),
         *_drac_problems(config),
@@ -132,17 +168,25 @@ def check_parts(config: PPGConfig) -> None:
     if problems:
         raise UserError("\n".join(problems))
     adaptive_clip(config.grad_clip_adaptive)
+    augmentation_of(config, "aux_augmentation")
     _check_drac(config)
     reward_pipeline(config)
     gamma_rule(config)
 
 
 def _arch(config: PPGConfig) -> str | None:
-    """The network's architecture; None for a network of the user's own."""
-    name = config.model.get("custom_model")
-    if name not in (None, "ppg_impala", "ppg_mlp"):
+    """The network's architecture; None for a model of the user's own, which may have any."""
+    name = config.model.get("custom_model") or "ppg_mlp"  # ours by default agree on it
+    if name not in MODEL_SETTINGS:
         return None
-    return str((config.model.get("custom_model_config") or {}).get("arch", "dual"))
+    default = MODEL_SETTINGS[name].model_fields["arch"].default
+    return str((config.model.get("custom_model_config") or {}).get("arch", default))
+
+
+def _other_arch(config: PPGConfig) -> str:
+    if config.model.get("custom_model") == "ppg_random":
+        return "ppg_random has no other, so leave optimizers out"
+    return "set arch to detach or dual"
 
 
 def _optimizer_problems(config: PPGConfig) -> Iterator[str]:
@@ -150,12 +194,7 @@ def _optimizer_problems(config: PPGConfig) -> Iterator[str]:
     if config.optimizers == "heads" and arch == "shared":
         yield (
             "optimizers=heads needs a value head without gradient into the policy's encoder, and "
-            "arch: shared has one; set arch to detach or dual."
-        )
-    if config.optimizers != "heads" and (config.value_lr or config.value_lr_schedule):
-        yield (
-            f"value_lr has no effect with optimizers={config.optimizers}, where the value has no "
-            "Adam of its own; set optimizers: heads, or leave it out."
+            f"arch: shared has one; {_other_arch(config)}."
         )
     schedules = [
         name
@@ -209,30 +248,6 @@ def _leftover(name: str, accumulates: int, minibatches: int) -> Iterator[str]:
         )
 
 
-def _phase_problems(config: PPGConfig) -> Iterator[str]:
-    if config.n_aux_epochs:
-        return
-    changed = {
-        "aux_value_targets": config.aux_value_targets != "collected",
-        "aux_skips": config.aux_skips != 0,
-        "max_aux_phases": config.max_aux_phases is not None,
-        "aux_num_accumulates": config.aux_num_accumulates != 1,
-        "aux_mbsize_rows": config.aux_mbsize_rows is not None,
-    }
-    for name in (name for name, is_changed in changed.items() if is_changed):
-        yield f"{name} has no effect with n_aux_epochs=0, which leaves the auxiliary phase out."
-
-
-def _reward_problems(config: PPGConfig) -> Iterator[str]:
-    if not config.normalize_rewards and config.reward_transform != "rollout":
-        yield (
-            f"reward_transform={shown(config.reward_transform)} has no effect with "
-            "normalize_rewards=False; leave one out."
-        )
-    if not config.normalize_rewards and config.reward_clip == "return_max":
-        yield "reward_clip=return_max has no effect with normalize_rewards=False; leave one out."
-
-
 def _budget_problems(config: PPGConfig) -> Iterator[str]:
     if config.best_weights and config.budget_env_steps is None and config.budget_s is None:
         yield (
@@ -266,15 +281,12 @@ def _drac_problems(config: PPGConfig) -> Iterator[str]:
             f"drac_weight={config.drac_weight:g} needs joint epochs, for its terms are of policy "
             "and value; set n_epoch_vf equal to n_epoch_pi."
         )
-    for name in ("drac_augmentation", "drac_ucb"):
-        if not config.drac_weight and getattr(config, name) is not None:
-            yield f"{name} has no effect with drac_weight=0; set drac_weight, or leave it out."
 
 
 def _check_drac(config: PPGConfig) -> None:
     if config.drac_augmentation is None:
         return
-    augmentation = make_augmentation(config.drac_augmentation)
+    augmentation = augmentation_of(config, "drac_augmentation")
     if config.drac_ucb is None:
         return
     known = list(ChoiceSettings.__dataclass_fields__)

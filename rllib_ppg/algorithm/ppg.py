@@ -1,5 +1,6 @@
 """Algorithm: `PPG`, the loop of policy iterations and auxiliary phases."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -19,9 +20,10 @@ from rllib_ppg._ray_compat import (
 from rllib_ppg.algorithm import fault_dump, hardware, metrics, parts
 from rllib_ppg.algorithm.batch import make_batch
 from rllib_ppg.algorithm.config import PPGConfig
-from rllib_ppg.algorithm.environment import check_counts, check_environment, try_environment
+from rllib_ppg.algorithm.environment import check_environment, check_fit, try_environment
 from rllib_ppg.algorithm.evaluating import Evaluating
 from rllib_ppg.algorithm.hardware import LearnerThreads
+from rllib_ppg.algorithm.idle_keys import idle_notes
 from rllib_ppg.algorithm.out_of_memory import AUXILIARY, POLICY, SAMPLING, memory_of
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.registration import register
@@ -31,6 +33,8 @@ from rllib_ppg.algorithm.store_place import make_store
 from rllib_ppg.core.aux_phase import AuxPhase
 from rllib_ppg.core.value_targets import recomputed_targets
 from rllib_ppg.errors import UserError, WorkersLost
+
+logger = logging.getLogger(__name__)
 
 
 class PPG(Evaluating):
@@ -60,6 +64,9 @@ class PPG(Evaluating):
         if self.config.env is None:
             raise UserError("No environment is set; use .environment(...) or the key env.")
         hardware.check_gpus(self.config)
+        if self._storage is None:  # under Tune, rllib train has said so before
+            for note in idle_notes(self.config):
+                logger.warning(note)
         frame_stack = None
         if self.config.num_env_runners:
             frame_stack = try_environment(self.env_creator, self.config)
@@ -71,7 +78,7 @@ class PPG(Evaluating):
             ) from error
         self._sync_weights()
         if frame_stack is None:
-            check_counts(self.env_runner.array_env, self.config)
+            check_fit(self.env_runner.array_env, self.config)
         self._build_learner(frame_stack or self.env_runner.frame_stack)
         self._notices: list[str] = []
         self._sampler = RolloutSampler(

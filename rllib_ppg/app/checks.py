@@ -14,7 +14,9 @@ from typing import Any
 from rllib_ppg._ray_compat import RLLIB_ALGORITHMS
 from rllib_ppg.algorithm import memory, named_environments, resources
 from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.environment import check_augmentations
 from rllib_ppg.algorithm.evaluation import number_names
+from rllib_ppg.algorithm.idle_keys import idle_notes
 from rllib_ppg.algorithm.model import MODELS, check_model, observation_layout, parameter_count
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app.experiment import Experiment
@@ -68,14 +70,14 @@ def check(experiment: Experiment) -> Checked:
     elif not problems:
         problems += _env_problems(experiment, found)
     problems += _evaluation_key_problems(experiment, configs)
-    notes: list[str] = []
+    notes = [note for config in configs for note in idle_notes(config)]
     try:
-        notes = check_restore(experiment, [(config, _spaces(config)) for config in configs])
+        notes += check_restore(experiment, [(config, _spaces(config)) for config in configs])
     except UserError as error:
         problems.append(str(error))
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
-    return Checked(experiment, found, configs, notes)
+    return Checked(experiment, found, configs, list(dict.fromkeys(notes)))
 
 
 def check_ppg(variant: dict[str, Any]) -> PPGConfig:
@@ -98,6 +100,7 @@ def check_ppg(variant: dict[str, Any]) -> PPGConfig:
         reason = " ".join(str(error).split())
         raise UserError(f"The configuration is refused by RLlib: {reason}") from error
     _check_model(config)
+    check_augmentations(config, observation_space(config))
     return config
 
 

@@ -65,6 +65,13 @@ def make_augmentation(setting: str | Mapping[str, Any]) -> Augmentation:
         raise UserError(f"augmentation {name}: {error}") from error
 
 
+def name_of(augmentation: Augmentation) -> str:
+    """Return the name that a setting calls an augmentation by."""
+    kind = type(augmentation)
+    names = [name for name, known in AUGMENTATIONS.items() if known is kind]
+    return names[0] if names else f"{kind.__module__}.{kind.__qualname__}"
+
+
 def _find(name: str) -> type[Augmentation]:
     if name in AUGMENTATIONS:
         return AUGMENTATIONS[name]

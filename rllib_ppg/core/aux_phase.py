@@ -20,7 +20,7 @@ from rllib_ppg.core.aux_settings import AuxPhaseSettings
 from rllib_ppg.core.clipping import GradientClip
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.frames import Rows
-from rllib_ppg.core.noise import KEPT, Noise, NoisyFrames
+from rllib_ppg.core.noise import KEPT, Noise, NoiseState, NoisyFrames
 from rllib_ppg.core.numeric_fault import BrokenStep, Evidence, FaultFlag, with_evidence
 from rllib_ppg.core.optimizers import Optimizers
 from rllib_ppg.core.precision import MixedPrecision
@@ -66,7 +66,7 @@ class AuxStep(NamedTuple):
     minibatches: int
     units: IndexArray
     stats: StepStats
-    noise: Mapping[str, Any] | None = None
+    noise: NoiseState | None = None
 
     def __str__(self) -> str:
         """Name the step for a person, counting from 1."""

@@ -7,6 +7,7 @@ A outputs of the policy head.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.frames import Frames, Rows
 from rllib_ppg.core.losses import drac_loss
 from rllib_ppg.core.networks import PhasicNetwork
-from rllib_ppg.core.noise import Draw, Noise, NoisyFrames
+from rllib_ppg.core.noise import Draw, DrawnFrames, Noise, NoisyFrames
+from rllib_ppg.core.policy_loss import Regularizer
 from rllib_ppg.core.replicas import Replica
 from rllib_ppg.core.transform_choice import TransformChoice
 from rllib_ppg.core.updates import StepStats
@@ -80,37 +82,14 @@ class Drac:
             assert isinstance(self._augmentation, Mixture)
             self._noise.augmentation = self._augmentation.members[self.choice.choice]
 
-    def loss(
-        self,
-        spec: ActionSpec,
-        changed: NoisyFrames,
-        replica: Replica,
-        rows: Rows,
-        logits: Tensor,
-        vf: Tensor,
-        options: Mapping[str, bool],
-    ) -> tuple[Tensor, StepStats]:
-        """Compute the weighted terms over some rows of a minibatch.
+    def regularizer(self, spec: ActionSpec, changed: NoisyFrames) -> Regularizer:
+        """Return what adds the terms to the loss of both heads.
 
         Args:
             spec: How the policy head's outputs are read.
             changed: The observations, changed.
-            replica: Makes the pass over them.
-            rows: The rows.
-            logits: Of the clean observations (B, A).
-            vf: Of the clean observations (B,).
-            options: Of the pass.
         """
-        output = replica.forward(*changed(replica, rows), **options)
-        loss, stats = drac_loss(
-            spec.distribution(output.logits),
-            spec.distribution(logits.detach()),
-            output.vf.float(),
-            vf.detach().float(),
-            changed.policy_mask(rows, replica.device),
-            **self._weights,
-        )
-        return self._weight * loss, stats._asdict()
+        return drac_regularizer(spec, changed, self._weight, **self._weights)
 
     def get_state(self) -> dict[str, Any]:
         """Return the choice's state; empty without one."""
@@ -121,3 +100,48 @@ class Drac:
         if self.choice is not None and state:
             self.choice.set_state(state)
             self._apply_choice()
+
+
+def drac_regularizer(
+    spec: ActionSpec,
+    changed: NoisyFrames | DrawnFrames,
+    weight: float,
+    *,
+    value_weight: float,
+    policy_weight: float,
+) -> Regularizer:
+    """Return what adds DrAC's weighted terms to the loss of both heads.
+
+    Args:
+        spec: How the policy head's outputs are read.
+        changed: The observations, changed.
+        weight: Of both terms.
+        value_weight: Of the value's term.
+        policy_weight: Of the policy's term.
+    """
+    weights = {"value_weight": value_weight, "policy_weight": policy_weight}
+    return partial(_loss, spec, changed, weight, weights)
+
+
+def _loss(
+    spec: ActionSpec,
+    changed: NoisyFrames | DrawnFrames,
+    weight: float,
+    weights: Mapping[str, float],
+    replica: Replica,
+    rows: Rows,
+    logits: Tensor,
+    vf: Tensor,
+    options: Mapping[str, bool],
+) -> tuple[Tensor, StepStats]:
+    """Compute the weighted terms over some rows, of whose clean observations the outputs are."""
+    output = replica.forward(*changed(replica, rows), **options)
+    loss, stats = drac_loss(
+        spec.distribution(output.logits),
+        spec.distribution(logits.detach()),
+        output.vf.float(),
+        vf.detach().float(),
+        changed.policy_mask(rows, replica.device),
+        **weights,
+    )
+    return weight * loss, stats._asdict()

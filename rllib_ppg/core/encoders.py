@@ -34,6 +34,27 @@ def _to_float(obs: Tensor) -> Tensor:
     return obs.float().div_(255.0) if obs.dtype == torch.uint8 else obs.float()
 
 
+class ExtendedEncoder(nn.Module):
+    """An encoder whose passes may take more than observations; subclass it for such a one.
+
+    Any other module is called with the observations alone, whatever attributes it has. A subclass
+    takes `forward(obs, prev_actions=None, kept=None)`.
+
+    Attributes:
+        num_actions: The previous action, one of so many, is an input of every pass; 0: it is none.
+        dropout_share: Share of units that a pass with `kept` leaves out; 0: there is no such pass.
+    """
+
+    num_actions: int = 0
+    dropout_share: float = 0.0
+
+    def draw_kept(
+        self, count: int, generator: np.random.Generator
+    ) -> dict[str, npt.NDArray[np.bool_]]:
+        """Draw what dropout keeps of `count` rows, as arrays with so many entries; by name."""
+        raise NotImplementedError(f"{type(self).__name__} has dropout, and no draw_kept.")
+
+
 class _ResidualBlock(nn.Module):
     """x + conv(relu(conv(relu(x))))."""
 
@@ -71,7 +92,7 @@ class _Stage(nn.Module):
         return x
 
 
-class ImpalaEncoder(nn.Module):
+class ImpalaEncoder(ExtendedEncoder):
     """The residual convolutional encoder of IMPALA.
 
     Args:
@@ -118,7 +139,7 @@ class ImpalaEncoder(nn.Module):
         height, width, channels = (int(size) for size in obs_shape)
         norm = (len(widths) * max(blocks, 1)) ** -0.25 if normed_init else None
         self.frame_differences, self.num_actions = frame_differences, num_actions
-        self.dropout = dropout
+        self.dropout_share = dropout
         if frame_differences:
             channels += channels // 2
         self.stages = nn.ModuleList()
@@ -144,7 +165,7 @@ class ImpalaEncoder(nn.Module):
             `stage<i>` (B, channels) and `dense` (B, hidden_size).
         """
         return {
-            name: generator.random((count, size), np.float32) >= self.dropout
+            name: generator.random((count, size), np.float32) >= self.dropout_share
             for name, size in self._droppable.items()
         }
 
@@ -190,7 +211,7 @@ class ImpalaEncoder(nn.Module):
         return F.one_hot(prev_actions.long(), self.num_actions).float()
 
     def _factors(self, kept: Mapping[str, Tensor] | None, name: str) -> Tensor | None:
-        return None if kept is None else kept[name].float() / (1.0 - self.dropout)
+        return None if kept is None else kept[name].float() / (1.0 - self.dropout_share)
 
 
 def _joined(x: Tensor, beside: Tensor | None) -> Tensor:

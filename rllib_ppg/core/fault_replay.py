@@ -18,13 +18,20 @@ from torch import Tensor, nn
 from rllib_ppg.core.aux_loss import aux_loss_function
 from rllib_ppg.core.aux_settings import AuxPhaseSettings
 from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.drac import drac_regularizer
 from rllib_ppg.core.fault_advice import advise
 from rllib_ppg.core.fault_files import Dump, damaged
 from rllib_ppg.core.fault_numbers import Layer, Module, Numbers, describe, describe_layer
 from rllib_ppg.core.frames import Frames, Rows
 from rllib_ppg.core.networks import PhasicNetwork
-from rllib_ppg.core.noise import KEPT, with_kept
-from rllib_ppg.core.policy_loss import PolicyBatch, RolloutRows, policy_loss_function
+from rllib_ppg.core.noise import KEPT, DrawnFrames
+from rllib_ppg.core.policy_loss import (
+    PolicyBatch,
+    Regularizer,
+    RolloutRows,
+    policy_loss_function,
+)
+from rllib_ppg.core.policy_phase import CHANGED, MASK
 from rllib_ppg.core.policy_settings import PolicyPhaseSettings
 from rllib_ppg.core.precision import MixedPrecision
 from rllib_ppg.core.replicas import Replica, Replicas
@@ -106,8 +113,9 @@ class _Step:
             )
         self.network.load_state_dict(dump.group("network"))
         self.rows = dump.group("minibatch")
-        if meta.observations.start:  # as for an exported policy, the network counts from 0
-            self.rows["obs"] = self.rows["obs"] - meta.observations.start
+        for name in ("obs", CHANGED):  # as for an exported policy, the network counts from 0
+            if meta.observations.start and name in self.rows:
+                self.rows[name] = self.rows[name] - meta.observations.start
         self.updater = Updater(Replicas([self.network]), facts["micro_batch_size"])
 
     def compute(self, precision: Any) -> Diagnosis:
@@ -131,31 +139,48 @@ class _Step:
         if self.facts["phase"] == "aux":
             columns = (self.rows[name] for name in ("old_inputs", "value_targets"))
             old_inputs, targets = ({_CPU: column} for column in columns)
-            kept = {k.removeprefix(KEPT): v for k, v in self.rows.items() if k.startswith(KEPT)}
             return aux_loss_function(
                 self.spec,
                 AuxPhaseSettings(**settings),
-                with_kept(self._frames(), kept),
+                DrawnFrames(self._frames("obs"), self._kept()),
                 old_inputs,
                 targets,
             )
-        batch: dict[str, Any] = {name: column[None] for name, column in self.rows.items()}
+        batch: dict[str, Any] = {
+            name: column[None] for name, column in self.rows.items() if "/" not in name
+        }
+        made = PolicyPhaseSettings(**settings)
         return policy_loss_function(
             self.spec,
-            PolicyPhaseSettings(**settings),
+            made,
             RolloutRows(PolicyBatch(**batch), self.updater),
             self.facts["kind"],
             self.facts["entropy_coeff"],
+            self._regularizer(made),
         )
 
-    def _frames(self) -> Frames:
-        return Frames.of(self.rows["obs"], self.rows.get("prev_actions"))
+    def _regularizer(self, settings: PolicyPhaseSettings) -> Regularizer | None:
+        if not settings.drac_weight:
+            return None
+        return drac_regularizer(
+            self.spec,
+            DrawnFrames(self._frames(CHANGED), self._kept(), self.rows[MASK]),
+            settings.drac_weight,
+            value_weight=settings.drac_value_weight,
+            policy_weight=settings.drac_policy_weight,
+        )
+
+    def _frames(self, name: str) -> Frames:
+        return Frames.of(self.rows[name], self.rows.get("prev_actions"))
+
+    def _kept(self) -> dict[str, Tensor]:
+        return {k.removeprefix(KEPT): v for k, v in self.rows.items() if k.startswith(KEPT)}
 
     def log_ratios(self) -> Tensor | None:
         """Log-probability of each action now less that while acting (B,); None without policy."""
         if self.facts["kind"] not in ("joint", "policy"):
             return None
-        frames, columns = self._frames(), self.rows
+        frames, columns = self._frames("obs"), self.rows
 
         def change(replica: Replica, rows: Rows) -> Tensor:
             logits, _ = replica.policy(*frames.inputs(rows, replica.device))

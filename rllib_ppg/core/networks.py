@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from rllib_ppg.core.encoders import rescale_rows
+from rllib_ppg.core.encoders import ExtendedEncoder, rescale_rows
 
 Arch = Literal["dual", "detach", "shared"]
 
@@ -37,8 +37,8 @@ class PhasicNetwork(nn.Module):
 
     Args:
         make_encoder: Makes an encoder module with an `output_size`; called once, or twice for dual.
-            Its `forward` takes the observations; where it has `num_actions` above 0 the previous
-            actions too, and where it has `dropout` above 0 `kept`.
+            Its `forward` takes the observations; that of an `ExtendedEncoder` with `num_actions`
+            above 0 the previous actions too, and with `dropout_share` above 0 `kept`.
         num_outputs: Outputs of the policy head, A.
         arch: "dual", "detach" or "shared".
         normed_init: Heads start with weight norm 0.1 and no bias.
@@ -93,20 +93,21 @@ class PhasicNetwork(nn.Module):
     @property
     def takes_prev_actions(self) -> bool:
         """Whether every pass needs the previous actions."""
-        return bool(getattr(self.policy_encoder, "num_actions", 0))
+        encoder = self.policy_encoder
+        return isinstance(encoder, ExtendedEncoder) and encoder.num_actions > 0
 
     @property
     def dropout(self) -> float:
         """Share of units that a pass with `kept` leaves out; 0 without dropout."""
-        return float(getattr(self.policy_encoder, "dropout", 0.0))
+        encoder = self.policy_encoder
+        return encoder.dropout_share if isinstance(encoder, ExtendedEncoder) else 0.0
 
     def draw_kept(
         self, count: int, generator: np.random.Generator
     ) -> dict[str, npt.NDArray[np.bool_]]:
         """Draw what dropout keeps of `count` rows; both encoders of "dual" get the same."""
-        drawn: dict[str, npt.NDArray[np.bool_]]
-        drawn = self.policy_encoder.draw_kept(count, generator)  # type: ignore[operator]
-        return drawn
+        assert isinstance(self.policy_encoder, ExtendedEncoder), "only where there is dropout"
+        return self.policy_encoder.draw_kept(count, generator)
 
     def forward(
         self,

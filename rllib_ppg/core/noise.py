@@ -8,7 +8,7 @@ from a checkpoint with the numbers that it would have had. Shape key: R rows, B 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,18 @@ AUGMENT, KEPT = "augment/", "kept/"
 
 # Gives the draws for the shape (B, ...) of a minibatch's observations.
 Draw = Callable[[Sequence[int]], Draws]
+
+
+class NoiseState(NamedTuple):
+    """What a draw depends on.
+
+    Attributes:
+        augmentation: The augmentation at that moment; DrAC's choice replaces it.
+        generator: Where the generator stands.
+    """
+
+    augmentation: Augmentation | None
+    generator: Mapping[str, Any]
 
 
 class Noise:
@@ -56,9 +68,16 @@ class Noise:
         """Whether there is anything to draw."""
         return self.augmentation is not None or self._network.dropout > 0
 
-    def get_state(self) -> Mapping[str, Any]:
-        """Return where the generator stands, so that `redraw` can repeat what is drawn next."""
-        return self._generator.bit_generator.state
+    def get_state(self) -> NoiseState:
+        """Return what the next draw depends on, so that `at` can repeat it."""
+        return NoiseState(self.augmentation, self._generator.bit_generator.state)
+
+    def at(self, state: NoiseState) -> Noise:
+        """Return the same source as it was at `state`; this one goes on where it is."""
+        other = type(self._generator.bit_generator)()
+        other.state = state.generator
+        generator = np.random.Generator(other)
+        return Noise(state.augmentation, self._network, generator, self._draw)
 
     def draw(self, shape: Sequence[int]) -> Draws:
         """Draw for a minibatch.
@@ -71,23 +90,12 @@ class Noise:
         """
         if self._draw is not None:
             return self._draw(shape)
-        return self._drawn(shape, self._generator)
-
-    def redraw(self, shape: Sequence[int], state: Mapping[str, Any]) -> Draws:
-        """Draw again what `draw` gave when the generator stood at `state`."""
-        if self._draw is not None:
-            return self._draw(shape)
-        other = type(self._generator.bit_generator)()
-        other.state = state
-        return self._drawn(shape, np.random.Generator(other))
-
-    def _drawn(self, shape: Sequence[int], generator: np.random.Generator) -> Draws:
         draws: Draws = {}
         if self.augmentation is not None:
-            own = self.augmentation.draw(shape, generator)
+            own = self.augmentation.draw(shape, self._generator)
             draws |= {f"{AUGMENT}{name}": values for name, values in own.items()}
         if self._network.dropout > 0:
-            kept = self._network.draw_kept(shape[0], generator)
+            kept = self._network.draw_kept(shape[0], self._generator)
             draws |= {f"{KEPT}{name}": values for name, values in kept.items()}
         return draws
 
@@ -133,7 +141,7 @@ class NoisyFrames:
         count = len(frames) if self._noise else 0
         self._place: npt.NDArray[np.int64] = np.zeros(count, np.int64)
 
-    def begin(self, rows: IndexArray) -> Mapping[str, Any] | None:
+    def begin(self, rows: IndexArray) -> NoiseState | None:
         """Draw for a minibatch of these rows.
 
         Returns:
@@ -145,11 +153,12 @@ class NoisyFrames:
         self._use(rows, self._noise.draw((len(rows), *self._shape)))
         return state
 
-    def again(self, rows: IndexArray, state: Mapping[str, Any] | None) -> Draws:
-        """Draw for a minibatch what it had when `begin` gave `state`."""
+    def again(self, rows: IndexArray, state: NoiseState | None) -> Draws:
+        """Draw for a minibatch what it had when `begin` gave `state`; nothing is drawn after."""
         if self._noise is None or state is None:
             return {}
-        draws = self._noise.redraw((len(rows), *self._shape), state)
+        self._noise = self._noise.at(state)
+        draws = self._noise.draw((len(rows), *self._shape))
         self._use(rows, draws)
         return draws
 
@@ -176,12 +185,29 @@ class NoisyFrames:
         return self.inputs(rows, replica.device)
 
 
-def with_kept(frames: Frames, kept: Mapping[str, Tensor]) -> Callable[[Replica, Rows], Inputs]:
-    """Return a source of inputs as `NoisyFrames`, with what dropout keeps of each row given."""
+class DrawnFrames:
+    """Observations with noise that was drawn before, in place of `NoisyFrames`.
 
-    def inputs(replica: Replica, rows: Rows) -> Inputs:
-        clean = frames.inputs(rows, replica.device)
-        own = {name: values[rows.host].to(replica.device) for name, values in kept.items()}
+    Args:
+        frames: The observations, changed already.
+        kept: What dropout keeps of each row, by name.
+        mask: As `NoisyFrames.policy_mask` gives it, of each row; None where nobody asks.
+    """
+
+    def __init__(
+        self, frames: Frames, kept: Mapping[str, Tensor], mask: Tensor | None = None
+    ) -> None:
+        self._frames = frames
+        self._kept = kept
+        self._mask = mask
+
+    def policy_mask(self, rows: Rows, device: torch.device) -> Tensor:
+        """Return 1 where the policy may be held to that of the clean row, else 0 (B,)."""
+        assert self._mask is not None
+        return self._mask[rows.host].to(device)
+
+    def __call__(self, replica: Replica, rows: Rows) -> Inputs:
+        """Return what a replica takes for some rows."""
+        clean = self._frames.inputs(rows, replica.device)
+        own = {name: values[rows.host].to(replica.device) for name, values in self._kept.items()}
         return clean._replace(kept=own or None)
-
-    return inputs

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.drac import Drac
 from rllib_ppg.core.entropy import EntropyCoefficient
 from rllib_ppg.core.frames import Rows
+from rllib_ppg.core.noise import KEPT, NoiseState
 from rllib_ppg.core.numeric_fault import Evidence, FaultFlag
 from rllib_ppg.core.optimizers import Optimizers
 from rllib_ppg.core.policy_loss import PolicyBatch, RolloutRows, policy_loss_function
@@ -45,6 +45,9 @@ POLICY_STATS = (
     "grad_norm",
 )
 
+CHANGED, MASK = "drac/obs", "drac/policy_mask"
+"""Names of DrAC's inputs in a fault's evidence."""
+
 
 class PolicyStep(NamedTuple):
     """One optimiser step that was made.
@@ -56,6 +59,8 @@ class PolicyStep(NamedTuple):
         kind: What was minimised.
         units: The minibatch's environments in order, or flat rows with the unit "step".
         stats: Statistics on the device.
+        entropy_coeff: The weight of the entropy bonus.
+        noise: What `NoisyFrames.again` needs for DrAC's changed observations; None without DrAC.
     """
 
     epoch: int
@@ -64,6 +69,8 @@ class PolicyStep(NamedTuple):
     kind: Kind
     units: IndexArray
     stats: StepStats
+    entropy_coeff: float
+    noise: NoiseState | None = None
 
     def __str__(self) -> str:
         """Name the step for a person, counting from 1."""
@@ -127,12 +134,12 @@ class PolicyPhase:
             units = np.concatenate([piece for piece, _ in parts])
             rows = segment_rows(units, self._width(batch))
             coefficient = self._entropy.observe(*batch.counts(rows))
-            regularizer = None
+            regularizer, noise = None, None
             if self._drac is not None and changed is not None:
                 if number == len(plan) - 1:
                     self._drac.choose(batch.mean_reward)
-                changed.begin(rows)
-                regularizer = partial(self._drac.loss, self._spec, changed)
+                noise = changed.begin(rows)
+                regularizer = self._drac.regularizer(self._spec, changed)
             stats = self._updater.update(
                 optimizers.of(kind),
                 [minibatch for _, minibatch in parts],
@@ -143,7 +150,7 @@ class PolicyPhase:
                 fault,
                 optimizers.coast,
             )
-            yield PolicyStep(epoch, i, count, kind, units, stats)
+            yield PolicyStep(epoch, i, count, kind, units, stats, coefficient, noise)
 
     def _width(self, batch: RolloutRows) -> int:
         """Rows of a unit."""
@@ -183,7 +190,8 @@ class PolicyPhase:
     def evidence(self, rollout: PolicyBatch, step: PolicyStep) -> Evidence:
         """Return a step's minibatch, and what its loss was made with."""
         batch = RolloutRows(rollout, self._updater)
-        rows = torch.from_numpy(segment_rows(step.units, self._width(batch)))
+        numbers = segment_rows(step.units, self._width(batch))
+        rows = torch.from_numpy(numbers)
         device = self._updater.device
         at = Rows(rows, rows.to(device))
         columns = {
@@ -198,6 +206,13 @@ class PolicyPhase:
         tensors["obs"] = inputs.obs.cpu()
         if inputs.prev_actions is not None:
             tensors["prev_actions"] = inputs.prev_actions.cpu()
+        if self._drac is not None:
+            changed = self._drac.frames(batch.frames)
+            draws = changed.again(numbers, step.noise)
+            tensors[CHANGED] = changed.inputs(at, device).obs.cpu()
+            tensors[MASK] = changed.policy_mask(at, device).cpu()
+            kept = (name for name in draws if name.startswith(KEPT))
+            tensors |= {name: torch.from_numpy(draws[name]) for name in kept}
         facts = {
             "phase": "policy",
             "kind": step.kind,
@@ -206,7 +221,7 @@ class PolicyPhase:
             "minibatches": step.minibatches,
             "units": np.asarray(step.units).tolist(),
             "settings": asdict(self._settings),
-            "entropy_coeff": self._entropy.current,
+            "entropy_coeff": step.entropy_coeff,
             "micro_batch_size": self._updater.micro_batch_size,
             "precision": self._precision.get_state(),
         }

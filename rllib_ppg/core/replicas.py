@@ -47,6 +47,10 @@ class Replica:
         self.value: Callable[..., Tensor] = make(network.value)
 
 
+class CannotCopy(ValueError):
+    """A network that allows one thread only."""
+
+
 class Replicas:
     """The network that is trained, and its replicas.
 
@@ -57,7 +61,8 @@ class Replicas:
         compile: Makes a faster version of a function; None leaves it.
 
     Raises:
-        ValueError: If there is no network or no thread, or the network cannot be copied.
+        ValueError: If there is no network or no thread.
+        CannotCopy: If the network cannot be copied for a second thread.
 
     Networks may hold buffers, which the first network's are copied to; layers that write to theirs
     in a training pass (batch normalisation) need a single replica.
@@ -141,7 +146,7 @@ def _share_weights(network: PhasicNetwork) -> PhasicNetwork:
     try:
         other = copy.deepcopy(network)
     except RuntimeError as error:
-        raise ValueError(f"the network cannot be copied for a second thread: {error}") from error
+        raise CannotCopy(f"the network cannot be copied for a second thread: {error}") from error
     pairs = zip(_tensors(network), _tensors(other), strict=True)
     for source, target in pairs:
         target.data = source.data

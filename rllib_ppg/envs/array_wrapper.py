@@ -75,6 +75,15 @@ class ArrayWrapper:
         """Go on from a state that `get_state` returned; None changes nothing."""
         self.env.set_state(state)
 
+    def reseed(self, seed: int) -> None:
+        """Let the next `reset` begin other episodes, where the environments can.
+
+        A wrapper that draws random numbers seeds them here.
+        """
+        reseed = getattr(self.env, "reseed", None)
+        if reseed is not None:
+            reseed(seed)
+
     def close(self) -> None:
         """Free what the environments hold."""
         self.env.close()

@@ -31,7 +31,8 @@ __all__ = [
 class ProcgenEnv(gymnasium.Env[np.ndarray, np.int64]):
     """One game of Procgen as a Gymnasium environment.
 
-    For algorithms that vectorise by themselves, such as RLlib's PPO.
+    For algorithms that vectorise by themselves, such as RLlib's PPO. It has the attributes
+    `return_min`, `return_blind` and `return_max`, as `ProcgenVectorEnv` has.
 
     Args:
         options: The options, or an `env_config` to be checked; None takes the defaults.
@@ -57,6 +58,7 @@ class ProcgenEnv(gymnasium.Env[np.ndarray, np.int64]):
         self._game = self._make(parse_options({}) if options is None else options, rand_seed)
         self.observation_space = self._game.observation_space
         self.action_space = self._game.action_space
+        self.return_min, self.return_blind, self.return_max = self._game.options.return_constants()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

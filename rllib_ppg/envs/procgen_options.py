@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
@@ -16,6 +16,7 @@ from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
 MAX_INT32 = 2**31 - 1
+_NOOP_MIN_TIMESTEP = 10
 
 
 def _whole_number(low: int, high: int) -> Callable[[Any], int]:
@@ -101,12 +102,29 @@ Game = Annotated[str, BeforeValidator(_name_from("game in the installed procgen"
 Mode = Annotated[str, BeforeValidator(_name_from("distribution mode", mode_names))]
 
 
+CHALLENGE_MODE = "easy"
+"""The mode of the challenge, which its constants hold for."""
+
 LIBRARY_OPTIONS = (
     "env_name", "num_levels", "start_level", "paint_vel_info", "use_generated_assets",
     "center_agent", "use_sequential_levels", "distribution_mode", "use_backgrounds",
     "restrict_themes", "use_monochrome_assets", "num_threads",
 )  # fmt: skip
 """The options that are Procgen's own, beside `rand_seed`."""
+
+
+class ReturnConstants(NamedTuple):
+    """What the challenge says of a game's returns; None where nobody has said it.
+
+    Attributes:
+        low: The lowest return.
+        blind: The return of an agent that sees nothing.
+        high: The best return.
+    """
+
+    low: float | None
+    blind: float | None
+    high: float | None
 
 
 class ProcgenOptions(BaseModel):
@@ -141,10 +159,11 @@ class ProcgenOptions(BaseModel):
         wrappers: Wrappers of your own, innermost first: dotted names of subclasses of
             `rllib_ppg.envs.array_wrapper.ArrayWrapper` in an installed package, or mappings with
             the name as `type` and options.
-        return_min: The challenge's lowest return of the game; not used by any part of the
-            environment. None: the starter kit's for this game, where it has one.
-        return_blind: The same for an agent that sees nothing.
-        return_max: The same for the best return.
+        return_min: The game's lowest return. This and the next two change nothing in the game;
+            the environment shows them as attributes, as the challenge's starter kit does, and the
+            algorithm's key return_max takes the last. None: the kit's, which holds for easy mode.
+        return_blind: The return of an agent that sees nothing.
+        return_max: The best return.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -165,7 +184,7 @@ class ProcgenOptions(BaseModel):
     frame_stack: Frames = 1
     stale_frame_stack: Flag = False
     noop_reward: Number = 0.0
-    noop_min_timestep: Level = 10
+    noop_min_timestep: Level = _NOOP_MIN_TIMESTEP
     revisit_reward: Number = 0.0
     count_states: Flag = False
     wrappers: Wrappers = ()
@@ -212,6 +231,17 @@ class ProcgenOptions(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_noop(self) -> ProcgenOptions:
+        """Refuse an option of a penalty that nobody set; one that was set to 0 may keep it."""
+        changed = self.noop_min_timestep != _NOOP_MIN_TIMESTEP
+        if changed and "noop_reward" not in self.model_fields_set:
+            raise ValueError(
+                f"noop_min_timestep={self.noop_min_timestep} has no effect without noop_reward; "
+                "set that, or leave it out"
+            )
+        return self
+
     @property
     def separable_frames(self) -> int:
         """Frames of one observation that a store may keep one by one; 1 where it must not."""
@@ -224,13 +254,17 @@ class ProcgenOptions(BaseModel):
             return None
         return Penalties(self.noop_reward, self.noop_min_timestep, self.revisit_reward)
 
-    def return_constants(self) -> tuple[float | None, float | None, float | None]:
-        """Return the challenge's lowest, blind and best return of the game, None where unknown."""
-        table = get_table("easy_challenge").ranges.get(self.env_name)
-        known = (EASY_FLOORS.get(self.env_name), *(table or (None, None)))
+    def return_constants(self) -> ReturnConstants:
+        """Return the challenge's constants of the game, or those given; None where unknown."""
+        low: float | None = None
+        table: tuple[float | None, float | None] = (None, None)
+        if self.distribution_mode == CHALLENGE_MODE:
+            low = EASY_FLOORS.get(self.env_name)
+            table = get_table("easy_challenge").ranges.get(self.env_name, table)
+        known = ReturnConstants(low, *table)
         given = (self.return_min, self.return_blind, self.return_max)
-        return tuple(  # type: ignore[return-value]
-            there if own is None else own for own, there in zip(given, known, strict=True)
+        return ReturnConstants(
+            *(there if own is None else own for own, there in zip(given, known, strict=True))
         )
 
     def gym3_arguments(self) -> dict[str, Any]:

@@ -79,6 +79,21 @@ class ProcgenVectorEnv(VectorEnv):
         return self.options.separable_frames
 
     @property
+    def return_min(self) -> float | None:
+        """The game's lowest return, None where unknown; for wrappers to read (`env.unwrapped`)."""
+        return self.options.return_constants().low
+
+    @property
+    def return_blind(self) -> float | None:
+        """The return of an agent that sees nothing, None where unknown."""
+        return self.options.return_constants().blind
+
+    @property
+    def return_max(self) -> float | None:
+        """The game's best return, None where unknown."""
+        return self.options.return_constants().high
+
+    @property
     def sample_columns(self) -> dict[str, np.dtype[Any]]:
         """The columns that every transition gives."""
         return dict.fromkeys(STATE_COLUMNS, np.dtype(np.int64)) if self.options.count_states else {}
