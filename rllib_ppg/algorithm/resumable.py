@@ -23,6 +23,7 @@ from rllib_ppg.core.budget import RunBudget
 from rllib_ppg.core.learner import PhasicLearner
 from rllib_ppg.core.phase_plan import PhasePlan
 from rllib_ppg.core.reward_norm import RewardPipeline
+from rllib_ppg.core.run_clock import RunClock
 from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.errors import UserError, told
 
@@ -36,7 +37,7 @@ class Resumable(CheckedRestore):
     _plan: PhasePlan
     _gamma_rule: AdaptiveGamma | None
     _budget: RunBudget
-    _trained_s: float
+    _clock: RunClock
     _finished: bool
     _sampler: RolloutSampler
     _aux_phase: AuxPhase | None
@@ -163,7 +164,7 @@ class Resumable(CheckedRestore):
             "rewards": self._rewards.get_state(),
             "totals": dict(self._totals),
             "budget": self._budget.get_state(),
-            "trained_s": self._trained_s,
+            "elapsed_s": self._clock.elapsed_s,
             "gamma": self._gamma_rule.get_state() if self._gamma_rule else None,
         }
         return state
@@ -194,8 +195,8 @@ class Resumable(CheckedRestore):
     def _set_parts_state(self, state: dict[str, Any]) -> None:
         """Take the state of the parts; a checkpoint of before they were has none."""
         self._plan.phases = self._totals["aux_phases"]
-        self._trained_s = float(state.get("trained_s", 0.0))
-        self._finished = False
+        self._clock.go_on(float(state.get("elapsed_s", 0.0)))
+        self._finished = False  # its budget may be larger here
         if "budget" in state:
             self._budget.set_state(state["budget"])
         if self._gamma_rule is not None and state.get("gamma") is not None:
