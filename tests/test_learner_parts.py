@@ -249,13 +249,6 @@ def test_iterations_are_skipped_at_the_beginning_of_each_phase():
     assert [plan.phases_within(n) for n in (2, 3, 6, 9)] == [0, 1, 2, 2]
 
 
-def test_the_published_number_of_phases_and_updates():
-    a = PhasePlan(n_pi=32, max_phases=8)  # 279 iterations of 28,672 steps are learnt from
-    assert a.phases_within(279) == 8
-    b = PhasePlan(n_pi=32)  # 572 iterations of 14,000 steps
-    assert b.phases_within(572) == 17
-
-
 def test_the_best_mean_is_of_an_iteration_or_of_the_last_hundred_episodes():
     budget = RunBudget(BudgetSettings(env_steps=100, best_weights=True, min_env_steps=50))
     assert budget.note([1.0] * 100, 10, lambda: {"w": 1})
