@@ -80,6 +80,7 @@ LENGTHS = {
     "winner_generalization": (279, 280, 8, 2_232, 21_504),
     "winner_generalization_19f6ab2": (279, 280, 14, 2_232, 21_952),
     "winner_sample_efficiency": (572, 572, 17, 4_576, 8_704),
+    "cleanrl_ppg": (1_504, 1_505, 47, 12_032, 144_384),
     "starter_kit_ppo": (435, 435, 0, 11_745, 0),
 }
 
