@@ -92,15 +92,21 @@ def test_no_auxiliary_phase_follows_the_last_iteration(ray_local: None):
     assert [stats_of(r)["phase"]["in_aux_phase"] for r in results] == [0, 0]
 
 
-@pytest.mark.parametrize("budget", [{"budget_env_steps": 3 * ROWS}, {"budget_s": 1e-3}])
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        ({"budget_env_steps": 3 * ROWS}, "it had no more than 96 environment steps"),
+        ({"budget_s": 1e-9}, "no episode has ended"),
+    ],
+)
 def test_before_its_least_steps_it_ends_all_the_same_with_the_last_weights(
-    ray_local: None, budget: dict[str, Any]
+    ray_local: None, budget: dict[str, Any], reason: str
 ):
     least = {"best_weights": True, "best_weights_min_env_steps": 3 * ROWS, "budget_margin_s": 0}
     algorithm = build(**budget, **least)
     initial = weights(algorithm)
     (notice,) = run(algorithm)[-1]["notices"]
-    assert "the last ones, for it had no more than 96 environment steps" in notice
+    assert f"the last ones, for {reason}" in notice
     assert torch.equal(weights(algorithm), initial) == ("budget_s" in budget)
 
 
@@ -162,3 +168,28 @@ def test_a_run_that_had_ended_ends_at_once_or_goes_on_with_a_larger_budget(
     (last,) = run(same)
     assert steps_of(last) == 3 * ROWS and torch.equal(weights(same), weights(algorithm))
     assert steps_of(run(larger)[-1]) == 5 * ROWS
+
+
+def test_the_last_checkpoint_has_no_frames_and_a_later_one_has_them(
+    ray_local: None, tmp_path: Path
+):
+    algorithm = build(budget_env_steps=3 * ROWS)
+    algorithm.train()
+    algorithm.save(str(tmp_path / "before"))
+    run(algorithm)
+    algorithm.save(str(tmp_path / "last"))
+    held = {
+        place: {path.name for path in (tmp_path / place).iterdir()} for place in ("before", "last")
+    }
+    assert held["before"] - held["last"] == {"frames", "phase.pkl"}
+    longer = build(budget_env_steps=6 * ROWS)
+    longer.restore(str(tmp_path / "last"))
+    results = run(longer)
+    assert results[0]["notices"][0] == (
+        "The current phase begins anew: its run had reached its budget, and kept no frames."
+    )
+    phases = [stats_of(result)["phase"] for result in results]
+    assert [phase["policy_iterations_total"] for phase in phases if not phase["in_aux_phase"]] == [
+        4, 5, 6,
+    ]  # fmt: skip
+    assert phases[-1]["aux_phases"] == 2 and phases[0]["policy_iterations"] == 1

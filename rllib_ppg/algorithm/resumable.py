@@ -82,6 +82,9 @@ class Resumable(CheckedRestore):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write a checkpoint that a run goes on from bit for bit.
 
+        That of a run which has reached its budget has nothing of the phase: it has to be quick, and
+        nobody goes on from it but with a larger budget, in a new phase.
+
         Raises:
             OSError: If it cannot be written; the folder then holds no manifest.
             OutOfMemory: If the memory does not suffice for that; likewise.
@@ -98,7 +101,7 @@ class Resumable(CheckedRestore):
     def _write(self, folder: Path) -> None:
         super().save_checkpoint(str(folder))
         checkpoint.save_workers(folder, self._acting["workers"] or self._sampler.states())
-        if self.config.checkpoint_store:
+        if self.config.checkpoint_store and not self._finished:
             threads = hardware.learner_threads(self.config)
             checkpoint.save_phase(folder, self._phase_state(), self._store, threads)
         checkpoint.declare(folder, type(self), self.config)
@@ -227,6 +230,7 @@ class Resumable(CheckedRestore):
             "env_steps": int(self._counters[NUM_ENV_STEPS_SAMPLED]),
             "training_iteration": int(self.training_iteration),
             "stored_segments": self._store.count,
+            "finished": self._finished,
         }
 
 
