@@ -73,6 +73,9 @@ def test_flags_override_the_file(tmp_path: Path):
 OWN_VALUES = {
     ("stop",): {"training_iteration": 1},
     ("config", "seed"): 1,
+    ("config", "budget_env_steps"): 1000,
+    ("config", "budget_s"): 100,
+    ("config", "budget_margin_s"): 5,
     ("config", "env_config", "env_name"): "maze",
     ("config", "env_config", "num_levels"): 10,
     ("config", "env_config", "start_level"): 5,

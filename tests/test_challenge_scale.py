@@ -1,10 +1,14 @@
 """A rehearsal: what shrinks with the budget, and that two auxiliary phases fit into it."""
 
+from pathlib import Path
+
 import pytest
 
 from rllib_ppg.algorithm.registration import register
-from rllib_ppg.app.challenge_scale import Sizes, divisor, scaled_config, scaled_sizes, sizes_of
+from rllib_ppg.app.challenge_scale import Sizes, scaled_config, scaled_sizes, sizes_of
 from rllib_ppg.app.checks import check_ppg
+from rllib_ppg.app.experiment_files import load_experiments
+from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.errors import UserError
 
 PUBLISHED = Sizes(64, 256, 32)
@@ -78,5 +82,29 @@ def test_environments_fixed_by_worker_contradict_a_scale():
         scaled(0.1, num_envs_per_env_runner=64)
 
 
-def test_the_largest_divisor_is_found():
-    assert [divisor(12, most) for most in (1, 4, 5, 11, 12, 99)] == [1, 4, 4, 6, 12, 12]
+WINNERS = ("winner_generalization", "winner_generalization_19f6ab2", "winner_sample_efficiency")
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.1, 0.01, 0.003, 0.001])
+@pytest.mark.parametrize("name", WINNERS)
+def test_the_winners_files_can_be_scaled(name: str, scale: float):
+    path = Path(__file__).parents[1] / "experiments" / f"{name}.yaml"
+    (experiment,) = load_experiments(TrainFlags(files=[str(path)]))
+    before = check_ppg(experiment.config)
+    steps = int(STEPS * scale)
+    found = check_ppg(scaled_config(experiment.config, before, steps, scale))
+    assert sizes_of(found).aux_phases(steps) >= 2
+    assert found.policy_minibatches() <= before.policy_minibatches()
+    assert bool(found.aux_skips) == bool(before.aux_skips)
+    if name != "winner_sample_efficiency":
+        assert found.value_lr_schedule == found.lr_schedule
+        assert found.lr_schedule[-1][0] == steps
+    if before.best_weights_min_env_steps:
+        assert found.best_weights_min_env_steps <= 1_000_000 * (scale if before.best_weights else 1)
+
+
+def test_skipped_iterations_belong_to_a_phase_and_phases_may_be_limited():
+    sizes = Sizes(4, 10, 3, skips=2, most=2)
+    assert [sizes.aux_phases(40 * iterations) for iterations in (5, 6, 11, 40)] == [0, 1, 2, 2]
+    assert not sizes.fits(40 * 10) and sizes.fits(40 * 11)
+    assert scaled_sizes(sizes, 8000, 0.01).skips == 1

@@ -3,13 +3,18 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from challenge_files import EXPERIMENT, challenge_file
 
+from rllib_ppg import PPGConfig
+from rllib_ppg.algorithm import resources
 from rllib_ppg.app.challenge_file import Challenge, load_challenge
 from rllib_ppg.app.challenge_flags import ChallengeFlags
 from rllib_ppg.app.challenge_trials import size, track_experiment
+from rllib_ppg.app.checks import check
 from rllib_ppg.app.cluster import RaySettings
+from rllib_ppg.app.run_length import best_weights_notes, run_length
 from rllib_ppg.app.variants import variants
 from rllib_ppg.errors import UserError
 
@@ -68,6 +73,54 @@ def test_a_scale_shrinks_the_experiment(tmp_path: Path):
     sized = size(made(tmp_path, budget_steps=100_000, budget_scale=0.01), HERE)
     assert (sized.config["num_envs"], sized.config["n_pi"]) == (4, 2)
     assert sized.steps <= 1000 and sized.aux_phases >= 2
+
+
+WINNER = Path(__file__).parents[1] / "experiments" / "winner_generalization.yaml"
+
+
+def winner(folder: Path, **protocol: Any) -> Challenge:
+    given = {"budget_steps": 8_000_000, "budget_seconds": 7200, **protocol}
+    return made(folder, str(WINNER), **given)
+
+
+def test_the_budget_is_the_algorithms_own_so_that_it_ends_its_runs_itself(tmp_path: Path):
+    challenge = winner(tmp_path)
+    with resources.assume(8, 0):
+        sized = size(challenge, HERE)
+    # 279 iterations: with the experiment's own 8,000,000 the stop key would come first.
+    assert sized.steps == sized.config["budget_env_steps"] == 279 * 28_672
+    assert (sized.config["budget_s"], sized.config["budget_margin_s"]) == (7200, 20)
+    assert sized.aux_phases == 8
+    (note,) = challenge.notes
+    assert "stop, config.budget_env_steps, config.budget_s, config.budget_margin_s" in note
+    experiment = track_experiment(challenge, sized, "generalization")
+    with resources.assume(8, 0):
+        (config, *_) = check(experiment).configs
+    assert not list(best_weights_notes(config, experiment.keys.stop))
+    assert run_length(config, experiment.keys.stop) == run_length(config, {})
+
+
+def test_a_scaled_challenge_of_the_winner_ends_with_best_weights_too(tmp_path: Path):
+    sized = size(winner(tmp_path, budget_scale=0.001), HERE)
+    assert sized.config["best_weights_min_env_steps"] == 1000 < sized.config["budget_env_steps"]
+
+
+def test_a_trial_hands_in_its_best_weights(tmp_path: Path, ray_local: None):
+    config = {**EXPERIMENT["config"], "best_weights": True, "best_weights_min_env_steps": 0}
+    challenge = made(tmp_path, {**EXPERIMENT, "config": config}, games=["maze"], seeds=[1])
+    sized = size(challenge, HERE)
+    (found,) = variants(track_experiment(challenge, sized, "generalization").config)
+    algorithm = PPGConfig().update_from_dict(found).build_algo()
+    algorithm.train()
+    algorithm._budget.note([1e3], 128, algorithm._weights)  # a return that no later one reaches
+    best = algorithm._weights()
+    result: dict[str, Any] = {}
+    while not result.get("done"):
+        result = algorithm.train()
+    assert result["timesteps_total"] == sized.steps
+    handed_in = algorithm.get_policy().get_weights()
+    assert all(np.array_equal(handed_in[name], best[name]) for name in best)
+    algorithm.stop()
 
 
 def test_a_wrong_configuration_names_its_line(tmp_path: Path):

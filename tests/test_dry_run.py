@@ -1,23 +1,19 @@
 """`--dry-run`: what a run would be, and that nothing is started for it."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 from app_helpers import command, experiment
 
 from rllib_ppg import PPGConfig
 from rllib_ppg.algorithm import resources
 from rllib_ppg.app import measure
 from rllib_ppg.app.checks import check
-from rllib_ppg.app.dry_run import (
-    arithmetic,
-    aux_updates,
-    flattened,
-    phases,
-    policy_updates,
-    steps_of,
-)
+from rllib_ppg.app.dry_run import arithmetic, budget_lines, flattened
 from rllib_ppg.app.measure import Speeds
+from rllib_ppg.app.run_length import RunLength
 
 SIZES = ["--set", "num_envs=8", "--set", "rollout_fragment_length=16", "--set", "n_pi=2",
          "--set", "n_aux_epochs=1", "--set", "aux_mbsize=8"]  # fmt: skip
@@ -103,43 +99,6 @@ def test_another_algorithm_is_shown_without_sizes(capsys: pytest.CaptureFixture[
     assert run.code == 0 and "by RLlib as it is" in run.out and "Batch" not in run.out
 
 
-@pytest.mark.parametrize(
-    ("keys", "policy", "aux"),
-    [
-        ({}, 8, 6 * 512),
-        ({"n_epoch_pi": 3, "n_epoch_vf": 3, "n_aux_epochs": 0}, 24, 0),
-        ({"n_epoch_pi": 2, "n_epoch_vf": 1, "aux_mbsize": 16}, 24, 6 * 128),
-    ],
-)
-def test_optimiser_steps_are_those_of_the_learner(keys: dict, policy: int, aux: int):
-    made = config(**keys)
-    assert (policy_updates(made), aux_updates(made)) == (policy, aux)
-
-
-@pytest.mark.parametrize(
-    ("steps", "expected"),
-    [
-        (1, (1, 0)),
-        (16_384, (1, 0)),
-        (16_385, (2, 0)),
-        (32 * 16_384, (32, 0)),
-        (33 * 16_384, (33, 1)),
-    ],
-)
-def test_phases_within_a_budget(steps: int, expected: tuple):
-    # The run ends with the result that meets the budget, before the phase that would follow.
-    assert phases(config(), steps) == expected
-
-
-def test_without_auxiliary_epochs_there_are_no_phases():
-    assert phases(config(n_aux_epochs=0), 10_000_000)[1] == 0
-
-
-def test_the_smallest_budget_in_steps_counts():
-    assert steps_of({"timesteps_total": 5, "num_env_steps_sampled_lifetime": 3}) == 3
-    assert steps_of({"training_iteration": 5}) is None
-
-
 def test_a_configuration_is_flattened_but_for_grids():
     nested = {"a": {"b": 1, "c": {}}, "g": {"grid_search": [1]}}
     assert dict(flattened(nested)) == {"a.b": 1, "a.c": {}, "g": {"grid_search": [1]}}
@@ -157,9 +116,85 @@ def test_measured_speeds_are_those_of_real_passes(env: str, tmp_path: Path):
     assert speeds.record < speeds.aux
 
 
+PARTS = """
+env_config: {frame_stack: 2, noop_reward: -0.1, revisit_reward: -0.01, count_states: true}
+num_envs: 4
+rollout_fragment_length: 8
+n_pi: 2
+n_aux_epochs: 1
+aux_skips: 1
+max_aux_phases: 3
+optimizers: heads
+value_lr: 1.0e-3
+weight_decay: 1.0e-5
+minibatch_unit: step
+mbsize_rows: 4
+num_accumulates: 2
+aux_mbsize_rows: 4
+aux_num_accumulates: 2
+shuffle_minibatches: true
+aux_value_targets: recomputed
+aux_augmentation: random_translate
+aux_precision: bfloat16
+grad_clip_elementwise: 1.0
+grad_clip_adaptive: {buffer_size: 8}
+value_clip_param: 0.2
+advantage_std_min: 1.0e-4
+alternate_entropy_coeff: 0.02
+adaptive_gamma: true
+reward_transform: {type: fragment, groups: 2}
+reward_clip: return_max
+drac_weight: 0.1
+drac_augmentation: {type: one_of, members: [random_translate, random_cutout]}
+drac_ucb: {}
+budget_env_steps: 1000
+best_weights: true
+evaluation_temperature: 0.5
+learner_threads: 1
+model:
+  custom_model: ppg_impala
+  custom_model_config:
+    {arch: detach, widths: [4], hidden_size: 8, blocks: 1, previous_action: true, dropout: 0.1,
+     frame_differences: true}
+"""
+
+
+def test_every_part_is_measured(tmp_path: Path):
+    text = json.dumps(yaml.safe_load(PARTS))  # which is YAML on one line
+    (made,) = check(experiment(tmp_path, text, env="procgen")).configs
+    speeds = measure.measure(made)
+    assert min(speeds.sample, speeds.policy, speeds.record, speeds.aux) > 0
+
+
 def test_times_of_the_phases_add_up_their_rows():
     made = config(num_envs=8, rollout_fragment_length=16, n_pi=2, n_aux_epochs=3, aux_mbsize=4)
     speeds = Speeds(sample=1.0, value=0.5, policy=2.0, record=0.25, aux=3.0, parameters=1)
     assert speeds.iteration_s(made) == (128.0, 128 * 2.5)
     assert speeds.aux_phase_s(made) == 256 * (0.25 + 9.0)
     assert speeds.aux_phase_s(config(n_aux_epochs=0)) == 0.0
+
+
+def test_skipped_iterations_and_the_limit_of_phases_are_in_the_times():
+    keys = {"num_envs": 8, "rollout_fragment_length": 16, "n_pi": 2, "aux_mbsize": 4}
+    made = config(**keys, n_aux_epochs=1, aux_skips=1, max_aux_phases=2)
+    speeds = Speeds(sample=1.0, value=0.0, policy=1.0, record=1.0, aux=2.0, parameters=1)
+    iteration, aux = 256.0, 768.0
+    assert sum(speeds.iteration_s(made)) == iteration and speeds.aux_phase_s(made) == aux
+    cycle = 3 * iteration + aux
+    assert speeds.pace(made) == 3 * 128 / cycle
+    # Within an auxiliary phase no steps are made; after the last one nothing interrupts them.
+    for seconds, iterations in ((cycle - 1, 3), (cycle + 256, 4), (2 * cycle + 10 * 256, 16)):
+        assert speeds.steps_within(made, seconds) == iterations * 128
+    assert speeds.steps_within(config(**keys, n_aux_epochs=0), 512) == 256
+    length = RunLength(steps=0, sampled=11, learned=10, aux_phases=2)
+    assert speeds.run_s(made, length) == 11 * 128 + 10 * 128 + 2 * aux
+
+
+def test_a_budget_is_told_with_the_iteration_that_is_not_learned_from():
+    made = config(
+        num_envs=8, rollout_fragment_length=16, n_pi=2, aux_mbsize=4, budget_env_steps=900
+    )
+    text = "\n".join(budget_lines(made, {"timesteps_total": 9000}))
+    assert "Within 900 environment steps" in text and " 7 iterations, 56 optimiser" in text
+    assert "one beyond the budget, which is sampled and not learned from" in text
+    assert "3 phases" in text

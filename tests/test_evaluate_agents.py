@@ -52,14 +52,25 @@ def test_the_default_is_what_the_training_did(explore: bool, temperature: float)
     assert trained_agent(procgen_policy(explore=explore)).temperature == temperature
 
 
+@pytest.mark.parametrize("explore", [True, False])
+@pytest.mark.parametrize("given", [0, 0.5, 1])
+def test_the_trainings_evaluation_temperature_is_the_default(explore: bool, given: float):
+    policy = procgen_policy(explore=explore, evaluation_temperature=given)
+    assert trained_agent(policy).temperature == given
+    assert trained_agent(policy, 2.0).temperature == 2.0
+
+
 def test_continuous_actions_are_the_mean_or_sampled():
     space, box = gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Box(-1, 1, (2,), np.float32)
     policy = PPGTorchPolicy(space, box, PPGConfig().to_dict())
     obs = np.zeros((2, 3), np.float32)
     assert np.unique(trained_agent(policy, 0).begin(box, 0)(obs, BEFORE), axis=0).shape == (1, 2)
     assert np.unique(trained_agent(policy, 1).begin(box, 0)(obs, BEFORE), axis=0).shape == (2, 2)
-    with pytest.raises(UserError, match="no logits"):
-        trained_agent(policy, 0.5)
+    many = np.zeros((2000, 3), np.float32)
+    wide, narrow = (
+        np.median(np.abs(trained_agent(policy, t).begin(box, 0)(many, BEFORE))) for t in (1, 0.01)
+    )
+    assert narrow == pytest.approx(0.1 * wide, rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from evaluation import config_of, procgen_policy
 
 from rllib_ppg import UserError
@@ -151,3 +152,23 @@ def test_levels_are_procgens():
     config = config_of("CartPole-v1", {}, evaluation_levels="test", num_envs=8, nminibatch=4)
     with pytest.raises(UserError, match="only Procgen has levels"):
         config.validate()
+
+
+def test_evaluations_while_training_are_at_the_evaluation_temperature():
+    def played(**keys: Any) -> dict[str, Any]:
+        config = config_of("procgen", FEW, evaluation_duration=2, **keys)
+        config.validate()
+        torch.manual_seed(0)
+        policy = procgen_policy(FEW, **keys)
+        found = Evaluator(config, policy, lambda text: None).run(policy, 1)
+        return {name: value for name, value in found.items() if name != "time_s"}
+
+    greedy = played(evaluation_config={"explore": False})
+    assert played(evaluation_temperature=0) == greedy != played()
+
+
+def test_two_ways_to_choose_actions_contradict_each_other():
+    with pytest.raises(UserError, match=r"evaluation_temperature=0\.5 says how.*leave one out"):
+        evaluator(evaluation_temperature=0.5, evaluation_config={"explore": False})
+    with pytest.raises(UserError, match=r"evaluation_temperature=1e-09: must be 0"):
+        evaluator(evaluation_temperature=1e-9)

@@ -135,6 +135,40 @@ def test_one_choice_has_one_array_of_probabilities(tmp_path: Path):
     assert np.array_equal(found.argmax(axis=1), policy.act(obs, greedy=True))
 
 
+def test_a_policy_acts_at_its_own_temperature_or_at_another(tmp_path: Path):
+    kind = replace(METAS["images, one choice"], temperature=0.5)
+    policy = load_policy(saved(tmp_path / "policy", kind))
+    assert policy.meta.temperature == 0.5
+    obs = np.repeat(observations_of(kind, 1), 2000, axis=0)
+    plain = policy.probabilities(obs, temperature=1.0)
+    sharp = plain**2 / (plain**2).sum(axis=1, keepdims=True)
+    assert np.allclose(policy.probabilities(obs), sharp, atol=1e-6)
+    assert not np.allclose(sharp, plain, atol=1e-3)
+
+    def act(**how: Any) -> np.ndarray:
+        return policy.act(obs, generator=torch.Generator().manual_seed(0), **how)
+
+    assert np.array_equal(act(), act(temperature=0.5))
+    assert not np.array_equal(act(), act(temperature=1.0))
+    assert np.array_equal(act(temperature=0), act(greedy=True))
+    only = policy.probabilities(obs, temperature=0)
+    assert np.array_equal(only.argmax(axis=1), act(greedy=True)) and (only.max(axis=1) == 1).all()
+    with pytest.raises(UserError, match="must be 0"):
+        act(temperature=-1.0)
+
+
+def test_an_older_description_has_temperature_1_and_a_bad_one_is_damaged(folder: Path):
+    path = folder / DESCRIPTION
+    content = json.loads(path.read_text())
+    assert content.pop("temperature") == 1.0
+    path.write_text(json.dumps(content))
+    assert load_policy(folder).meta.temperature == 1.0
+    for bad in (-1, "warm", None):
+        path.write_text(json.dumps({**content, "temperature": bad}))
+        with pytest.raises(UserError, match="damaged"):
+            load_policy(folder)
+
+
 def test_continuous_actions_have_no_probabilities(tmp_path: Path):
     policy = load_policy(saved(tmp_path / "policy", METAS["categories, continuous"]))
     with pytest.raises(UserError, match="continuous"):

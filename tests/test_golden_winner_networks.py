@@ -9,9 +9,9 @@ from golden_files import Golden, case_id
 from winner_files import named, rename
 from winner_models import loaded_network, make_network, settings_a, settings_b
 
-from rllib_ppg.app.video_play import tempered
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.networks import PhasicNetwork
+from rllib_ppg.core.temperature import tempered
 
 FILES_A = winner_models.files("cfg/depths", "param_names", "code")
 FILES_B = winner_models.files("cfg/filters", "param_names", "head_in")

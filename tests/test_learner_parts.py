@@ -249,28 +249,22 @@ def test_iterations_are_skipped_at_the_beginning_of_each_phase():
     assert [plan.phases_within(n) for n in (2, 3, 6, 9)] == [0, 1, 2, 2]
 
 
-def test_the_published_number_of_phases_and_updates():
-    a = PhasePlan(n_pi=32, max_phases=8)  # 279 iterations of 28,672 steps are learnt from
-    assert a.phases_within(279) == 8
-    b = PhasePlan(n_pi=32)  # 572 iterations of 14,000 steps
-    assert b.phases_within(572) == 17
-
-
 def test_the_best_mean_is_of_an_iteration_or_of_the_last_hundred_episodes():
     budget = RunBudget(BudgetSettings(env_steps=100, best_weights=True, min_env_steps=50))
     assert budget.note([1.0] * 100, 10, lambda: {"w": 1})
     assert budget.note([50.0], 20, lambda: {"w": 2}) and budget.best_return == 1.49
     assert budget.note([2.0] * 100, 30, lambda: {"w": 3}) and budget.best_return == 2.0
-    assert not budget.used_up(100, 0.0), "as many steps as allowed"
-    assert budget.used_up(101, 0.0) and budget.weights == {"w": 3}
+    assert not budget.used_up(100, 0.0) and budget.reached(100), "as many steps as allowed"
+    assert budget.used_up(101, 0.0) and budget.handed_in(101) == {"w": 3}
 
 
-def test_the_end_waits_for_weights_and_for_enough_steps():
+def test_best_weights_are_handed_in_after_enough_steps_and_the_last_ones_before():
     settings = BudgetSettings(seconds=100, margin_s=20, best_weights=True, min_env_steps=50)
     budget = RunBudget(settings)
-    assert not budget.used_up(60, 99.0), "nothing to end with"
-    budget.note([1.0], 10, dict)
-    assert not budget.used_up(50, 99.0), "too early"
+    assert budget.handed_in(60) is None and "no episode has ended" in budget.told(60)
+    budget.note([1.0], 10, lambda: {"w": 1})
+    assert budget.handed_in(50) is None and "no more than 50" in budget.told(50)
+    assert budget.handed_in(51) == {"w": 1} and "at 10 environment steps" in budget.told(51)
     assert not budget.used_up(51, 80.0) and budget.used_up(51, 80.1)
     assert RunBudget(BudgetSettings(seconds=100)).used_up(1, 80.1)
 

@@ -84,6 +84,19 @@ def test_an_exported_policy_plays_as_the_rollout_worker_does(tmp_path: Path, kin
     assert all(actions.contains(action) for action in found)
 
 
+@pytest.mark.parametrize(
+    ("settings", "temperature"),
+    [({}, 1.0), ({"explore": False}, 0.0), ({"evaluation_temperature": 0.5}, 0.5)],
+)
+def test_an_exported_policy_has_the_temperature_of_its_evaluations(
+    settings: dict[str, Any], temperature: float
+):
+    keys = {name: value for name, value in settings.items() if name != "evaluation_temperature"}
+    policy = policy_of(IMAGES, Discrete(5), network=SMALL_IMPALA, **keys)
+    policy.config.update(settings)
+    assert describe(policy, 0).temperature == temperature
+
+
 HALF = Box(np.float32([-1.0, -np.inf]), np.float32([2.0, np.inf]))
 
 

@@ -78,7 +78,12 @@ def test_what_describes_no_policy_is_refused(keys: dict):
         from_json({**to_json(VECTOR), **keys})
 
 
-@pytest.mark.parametrize("name", to_json(VECTOR))
+def test_a_description_from_before_temperatures_is_one_at_1():
+    content = {name: part for name, part in to_json(VECTOR).items() if name != "temperature"}
+    assert from_json(content).temperature == 1.0
+
+
+@pytest.mark.parametrize("name", sorted({*to_json(VECTOR)} - {"temperature"}))
 def test_every_part_is_needed(name: str):
     content = to_json(VECTOR)
     del content[name]

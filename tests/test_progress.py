@@ -40,6 +40,17 @@ def test_the_nearest_end_is_shown():
     assert after(result(1, 100), training_iteration=5).eta_s == pytest.approx(8)
 
 
+def test_the_algorithms_own_budget_is_an_end_too():
+    config = {"budget_env_steps": 450, "budget_s": None, "train_batch_size": 100}
+    progress = after({**result(2, 200), "config": config}, timesteps_total=1000)
+    # The run ends with the iteration that takes it to the budget or beyond.
+    assert progress.budget() == ("timesteps_total", 200, 500)
+    assert progress.eta_s == pytest.approx(300 / 50)
+    config = {"budget_env_steps": None, "budget_s": 60, "budget_margin_s": 10}
+    progress = after({**result(1, 100, time__run_s=40), "config": config}, timesteps_total=1000)
+    assert progress.budget() == ("time/run_s", 40, 50) and progress.eta_s == 10
+
+
 def test_without_a_budget_nothing_is_pretended():
     progress = after(result(1, 100), **{"env_runners/episode_return_mean": 9})
     assert progress.budget()[0] == "" and math.isnan(progress.eta_s)

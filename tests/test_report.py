@@ -64,6 +64,13 @@ def test_a_finished_run_names_the_commands_to_train_longer_and_to_evaluate(tmp_p
     assert shlex.split(lines[1]) == ["rllib", "evaluate", "/r/x/0/checkpoint_1"]
 
 
+def test_to_train_longer_the_algorithms_own_budget_is_raised_too(tmp_path: Path):
+    given = experiment(tmp_path, "{budget_env_steps: 100, budget_s: 60.5}")
+    lines = closing_lines(given, "/r/x", [ended()], COMMAND)
+    words = shlex.split(lines[lines.index("Next:") + 1])
+    assert words[-4:] == ["--set", "budget_env_steps=200", "--set", "budget_s=121.0"]
+
+
 def test_an_interrupted_run_names_the_command_to_go_on(tmp_path: Path):
     text = closing(tmp_path, ended("PAUSED"))
     assert "x: interrupted after a checkpoint" in text

@@ -15,7 +15,6 @@ from rllib_ppg.app.video_play import (
     chosen_bars,
     play,
     probabilities,
-    tempered,
 )
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.envs.arrays import Transition
@@ -96,18 +95,6 @@ def test_an_ended_episode_is_shown_with_its_return_before_the_next():
 
 def test_it_ends_after_the_given_steps():
     assert len(watch([cell(50, 1)], max_steps=5)) == 6
-
-
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_temperature_raises_probabilities_to_a_power(temperature: float):
-    logits = torch.tensor([[0.3, -1.0, 2.0]])
-    given = torch.softmax(tempered(SPEC, logits, temperature), -1)
-    power = torch.softmax(logits, -1) ** (1 / temperature)
-    assert torch.allclose(given, power / power.sum())
-    # A normal density to the power 1/T is a normal one with T times the variance.
-    inputs = torch.tensor([[0.5, 0.1]])
-    mean, log_std = tempered(ActionSpec("gaussian", (1,)), inputs, temperature)[0]
-    assert mean == 0.5 and (2 * log_std).exp() == pytest.approx(temperature * np.exp(0.2))
 
 
 def test_several_choices_have_their_bars_side_by_side():

@@ -9,8 +9,10 @@ from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.model import parameter_count
 from rllib_ppg.algorithm.named_environments import spaces
 from rllib_ppg.app.checks import check, store_bytes
+from rllib_ppg.app.dry_run import budget_lines
 from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
+from rllib_ppg.app.run_length import best_weights_notes, run_length
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments"
 FILES = ("winner_generalization", "winner_generalization_19f6ab2", "winner_sample_efficiency",
@@ -58,6 +60,7 @@ def test_the_generalisation_winners_arithmetic(name, skipped, phases, epochs, n_
     assert (config.aux_skips, config.max_aux_phases) == (skipped, phases)
     assert config.n_aux_epochs == epochs
     assert parameters(config) == 2_496_849
+    assert config.evaluation_temperature == (0.5 if name == "winner_generalization" else 1)
     assert [config.scheduled("lr", step) for step in (0, 4_000_000, 8_000_000)] == pytest.approx(
         [5e-4, 2.75e-4, 5e-5]
     )
@@ -70,6 +73,30 @@ def test_the_sample_efficiency_winners_arithmetic():
     assert config.aux_minibatches() * config.n_aux_epochs == 512
     assert parameters(config) == 1_368_208
     assert store_bytes(config) == pytest.approx(5.9e9, rel=0.01)
+
+
+# Policy iterations that are learned from and sampled, auxiliary phases, and the updates of both.
+LENGTHS = {
+    "winner_generalization": (279, 280, 8, 2_232, 21_504),
+    "winner_generalization_19f6ab2": (279, 280, 14, 2_232, 21_952),
+    "winner_sample_efficiency": (572, 572, 17, 4_576, 8_704),
+    "cleanrl_ppg": (1_504, 1_505, 47, 12_032, 144_384),
+    "starter_kit_ppo": (435, 435, 0, 11_745, 0),
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_a_whole_runs_iterations_phases_and_updates_are_the_published_ones(name: str):
+    (experiment,) = load_experiments(TrainFlags(files=[str(FOLDER / f"{name}.yaml")]))
+    checked = check(experiment)
+    learned, sampled, phases, policy, aux = LENGTHS[name]
+    (config,) = checked.configs
+    length = run_length(config, checked.experiment.keys.stop)
+    assert (length.learned, length.sampled, length.aux_phases) == (learned, sampled, phases)
+    found = " ".join(budget_lines(config, checked.experiment.keys.stop))
+    assert f"{learned:,} iterations, {policy:,} optimiser steps" in found
+    assert f"{phases:,} phases, {aux:,} optimiser steps" in found
+    assert not list(best_weights_notes(config, checked.experiment.keys.stop))
 
 
 def test_the_starter_kits_arithmetic():

@@ -105,7 +105,7 @@ def check_fit(folder: Path, summary: Mapping[str, Any], here: Mapping[str, Any])
 
     Args:
         folder: The checkpoint, for messages.
-        summary: The summary of its manifest: `describe` and `stored_segments`.
+        summary: The summary of its manifest: `describe`, `stored_segments` and `finished`.
         here: `describe` of the algorithm.
 
     Raises:
@@ -205,6 +205,8 @@ def _fit(summary: Mapping[str, Any], here: Mapping[str, Any], moved: list[str]) 
     notes = []
     if not summary["checkpoint_store"]:
         phase.insert(0, "it was saved without its frames (checkpoint_store: false)")
+    elif summary.get("finished"):
+        phase.insert(0, "its run had reached its budget, and kept no frames")
     if phase and summary["stored_segments"]:
         notes.append(f"The current phase begins anew: {'; '.join(phase)}.")
     if environments:

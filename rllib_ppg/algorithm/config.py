@@ -28,6 +28,7 @@ from rllib_ppg.algorithm.setting_types import interpolate
 from rllib_ppg.algorithm.settings import DEFAULTS, PPGSettings, check_settings
 from rllib_ppg.core.learner import AuxPhaseSettings, PolicyPhaseSettings
 from rllib_ppg.core.segments import SegmentStore
+from rllib_ppg.core.temperature import check_temperature
 from rllib_ppg.envs.procgen import parse_options
 from rllib_ppg.envs.procgen_vector import MAX_NUM_ENVS
 from rllib_ppg.errors import UserError
@@ -237,6 +238,16 @@ class PPGConfig(AlgorithmConfig):
             )
 
     def _check_evaluation(self) -> None:
+        try:
+            check_temperature(self.evaluation_temperature)
+        except UserError as error:
+            raise UserError(f"evaluation_{error}") from None
+        explore = (self.evaluation_config or {}).get("explore")
+        if self.evaluation_temperature is not None and explore is not None:
+            raise UserError(
+                f"evaluation_temperature={self.evaluation_temperature:g} says how evaluations "
+                f"choose actions, and so does evaluation_config.explore={explore}; leave one out."
+            )
         levels = self.evaluation_levels != "auto"
         if self.env is not None and (self.evaluation_interval or levels or self.evaluation_config):
             self.evaluation_tasks()

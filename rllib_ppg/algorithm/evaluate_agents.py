@@ -3,7 +3,6 @@
 An agent travels to workers, so it holds the network on the CPU and nothing of RLlib.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -18,10 +17,7 @@ from rllib_ppg.algorithm.actions import start, to_env_actions
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.networks import PhasicNetwork
-from rllib_ppg.errors import UserError
-
-LOWEST_TEMPERATURE = 1e-3
-"""Below this, logits divided by the temperature leave float32's precision; 0 is greedy."""
+from rllib_ppg.core.temperature import check_temperature, tempered
 
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -50,7 +46,7 @@ class TrainedAgent:
         spec: Its actions.
         mapping: How the policy's actions become the environment's: `normalize_actions` and
             `clip_actions`.
-        temperature: What divides the logits; 0 takes the most probable action.
+        temperature: As `core.temperature` says; 0 takes the most probable action.
     """
 
     network: PhasicNetwork
@@ -78,9 +74,8 @@ class TrainedAgent:
         logits, _ = self.network.policy(rows, None if before is None else torch.from_numpy(before))
         if not self.temperature:
             return np.asarray(self.spec.distribution(logits).mode())
-        if self.temperature != 1.0:
-            logits = logits.float() / self.temperature
-        return np.asarray(self.spec.distribution(logits).sample(generator))
+        inputs = tempered(self.spec, logits.float(), self.temperature)
+        return np.asarray(self.spec.distribution(inputs).sample(generator))
 
 
 @dataclass(frozen=True)
@@ -97,19 +92,15 @@ class RandomAgent:
         return lambda obs, before: np.stack([own.sample() for _ in range(len(obs))])
 
 
-def check_temperature(temperature: float | None) -> None:
-    """Refuse a temperature that means nothing.
+def default_temperature(config: Mapping[str, Any]) -> float:
+    """The temperature at which a policy acts outside of its training.
 
-    Raises:
-        UserError: If it is neither 0 nor a number from `LOWEST_TEMPERATURE`.
+    Args:
+        config: The policy's configuration: `evaluation_temperature`, else 1 where it explores, or
+            0.
     """
-    if temperature is None or temperature == 0:
-        return
-    if not (math.isfinite(temperature) and temperature >= LOWEST_TEMPERATURE):
-        raise UserError(
-            f"temperature={temperature:g}: must be 0 (the most probable action) or at least "
-            f"{LOWEST_TEMPERATURE:g}; 1 samples from the policy as it is."
-        )
+    given = config.get("evaluation_temperature")
+    return float(bool(config.get("explore", True)) if given is None else given)
 
 
 def trained_agent(policy: PPGTorchPolicy, temperature: float | None = None) -> TrainedAgent:
@@ -117,20 +108,14 @@ def trained_agent(policy: PPGTorchPolicy, temperature: float | None = None) -> T
 
     Args:
         policy: A policy.
-        temperature: Of its actions; None is 1 where the policy's own configuration explores, else
-            0.
+        temperature: Of its actions; None is the policy's own.
 
     Raises:
-        UserError: If the temperature makes no sense for the policy's actions.
+        UserError: If the temperature makes no sense.
     """
     check_temperature(temperature)
     if temperature is None:
-        temperature = float(bool(policy.config.get("explore", True)))
-    if policy.action_spec.kind == "gaussian" and temperature not in (0, 1):
-        raise UserError(
-            f"temperature={temperature:g}: continuous actions have no logits to divide; give 0 "
-            "(the mean) or 1 (sampled)."
-        )
+        temperature = default_temperature(policy.config)
     mapping = {name: policy.config[name] for name in ("normalize_actions", "clip_actions")}
     network = deepcopy(policy.network).to("cpu").eval()
     return TrainedAgent(network, policy.action_spec, mapping, float(temperature))

@@ -5,15 +5,15 @@ from typing import Any
 from ray.tune import PlacementGroupFactory
 
 from rllib_ppg._ray_compat import AlgorithmConfig
+from rllib_ppg.algorithm.budgeted import Budgeted
 from rllib_ppg.algorithm.evaluation import Evaluator
-from rllib_ppg.algorithm.resumable import Resumable
 from rllib_ppg.errors import UserError
 
 MAX_REASON = 400
 """Characters of a notice that tell why an evaluation failed."""
 
 
-class Evaluating(Resumable):
+class Evaluating(Budgeted):
     """Evaluations by policy iterations, in place of RLlib's by training iterations."""
 
     @classmethod

@@ -45,6 +45,7 @@ class Evaluator:
         self._episodes = config.evaluation_duration
         self._seed = int(overrides["seed"]) if "seed" in overrides else config.seed or 0
         explore = overrides.get("explore")
+        # None: the policy's own.
         self._temperature = None if explore is None else float(explore)
         self._tasks = config.evaluation_tasks()
         if overrides.get("env_config"):

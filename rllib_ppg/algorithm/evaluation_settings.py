@@ -93,6 +93,11 @@ class EvaluationSettings(BaseModel):
         description="Seconds of silence after which an evaluation worker counts as lost; its "
         "episodes are played anew. None: no limit.",
     )
+    evaluation_temperature: Annotated[Number, Field(ge=0)] | None = Field(
+        None,
+        description="Actions of evaluations, videos and exported policies are drawn from "
+        "softmax(logits / T); 0 takes the most probable one. None: 1, or 0 with explore: false.",
+    )
     evaluation_config: Overrides | None = Field(
         None,
         description="What evaluations do otherwise: env_config (keys to change), explore, seed, "

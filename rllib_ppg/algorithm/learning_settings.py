@@ -246,16 +246,16 @@ class LearningSettings(BaseModel):
 
     budget_env_steps: Annotated[Integer, Field(ge=1)] | None = Field(
         None,
-        description="The run ends with the first iteration that takes it above this many "
-        "environment steps, and does not learn from it. None: no limit.",
+        description="The run ends with the iteration that takes it to this many environment steps; "
+        "it does not learn from one that takes it beyond. None: no limit.",
     )
     budget_s: Annotated[Number, Field(gt=0)] | None = Field(
         None,
-        description="The run ends budget_margin_s before it has trained this many seconds. "
-        "None: no limit.",
+        description="The run ends before it has taken this many seconds, checkpoints and "
+        "evaluations included: as soon as another iteration may not fit. None: no limit.",
     )
     budget_margin_s: Annotated[Number, Field(ge=0)] = Field(
-        20.0, description="Seconds that budget_s leaves for the end."
+        20.0, description="Seconds that budget_s leaves for what is not foreseen."
     )
     best_weights: StrictBool = Field(
         False,
@@ -263,5 +263,7 @@ class LearningSettings(BaseModel):
         "episodes of an iteration, or of the last 100 if it had fewer.",
     )
     best_weights_min_env_steps: Annotated[Integer, Field(ge=0)] = Field(
-        1_000_000, description="With best_weights the run does not end before: early means lie."
+        1_000_000,
+        description="A run that ends with no more environment steps than these keeps its last "
+        "weights all the same: early means lie.",
     )

@@ -51,6 +51,8 @@ METRICS: dict[str, str] = {
     "time/sample_network_share": "Share of the workers' sampling time in network calls.",
     "time/env_steps_per_s": "Environment steps per second of this policy iteration.",
     "time/env_steps_per_s_overall": "Steps per second since this process began, all phases.",
+    "time/run_s": "Seconds of the run so far in all its processes, checkpoints and evaluations "
+    "included.",
     "time/checkpoint_s": "Seconds that this process's newest checkpoint took to write.",
     "checkpoint_mb": "Its size in megabytes.",
     "lost_envs": "Environments without a rollout in this iteration, because their worker failed.",

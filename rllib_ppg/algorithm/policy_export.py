@@ -14,6 +14,7 @@ from ray.tune.registry import RLLIB_MODEL, _global_registry
 from rllib_ppg._version import __version__
 from rllib_ppg.algorithm.actions import start
 from rllib_ppg.algorithm.checkpoint_files import POLICY_STATE, check_checkpoint, checkpoint_path
+from rllib_ppg.algorithm.evaluate_agents import default_temperature
 from rllib_ppg.algorithm.model import FromZero, default_model, observation_layout
 from rllib_ppg.algorithm.model_settings import EXPORTABLE, parse_model_settings
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
@@ -116,6 +117,7 @@ def describe(policy: PPGTorchPolicy, env_steps: int) -> PolicyMeta:
         frame_stack=options["frame_stack"] if env == "procgen" else 1,
         env_steps=env_steps,
         version=__version__,
+        temperature=default_temperature(policy.config),
     )
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from rllib_ppg._ray_compat import (
     DEFAULT_POLICY_ID,
     LEARNER_STATS_KEY,
@@ -97,10 +95,8 @@ class PPG(Evaluating):
         self._saved: dict[str, float] = {}
         self._totals = {"policy_iterations": 0, "aux_phases": 0}
         self._started = (time.perf_counter(), 0)
-        self._trained_s = 0.0
-        self._step_began = time.perf_counter()
-        self._finished = False
         self._begin_evaluations()
+        self._begin_budget()
 
     def _build_learner(self, frame_stack: int) -> None:
         config, policy = self.config, self.get_policy()
@@ -110,7 +106,6 @@ class PPG(Evaluating):
         self._rewards = parts.reward_pipeline(config)
         self._plan = parts.phase_plan(config)
         self._gamma_rule = parts.gamma_rule(config)
-        self._budget = parts.run_budget(config)
 
     @staticmethod
     def validate_env(env: Any, env_context: Any) -> None:
@@ -123,12 +118,17 @@ class PPG(Evaluating):
         What a person has to be told stands under `notices`.
         """
         before = self._totals["policy_iterations"]
-        result: dict[str, Any] = super().step()
+        self._clock.begin()
+        with self._clock.measured("iteration"):
+            result: dict[str, Any] = super().step()
+        self._look_ahead()
         if self.config.evaluation_interval:
-            result["evaluation"] = self._evaluation_since(before)
+            with self._clock.measured("evaluation"):
+                result["evaluation"] = self._evaluation_since(before)
         result["notices"], self._notices = self._notices, []
         if self._finished:
             result["done"] = True
+        self._clock.end()
         return result
 
     def training_step(self) -> dict[str, Any] | None:
@@ -143,20 +143,24 @@ class PPG(Evaluating):
                 infinite; its message names the dump.
             OutOfMemory: If the memory does not suffice; its message says what to lower.
         """
-        self._step_began = time.perf_counter()
         in_aux = self._aux_phase is not None
         if not in_aux:  # an auxiliary phase keeps the rates of the iteration before it
             self._apply_schedules()
         try:
             with memory_of(AUXILIARY if in_aux else POLICY):
-                stats = self._aux_slice() if in_aux else self._policy_iteration()
+                stats = self._one_iteration(in_aux)
         except FloatingPointError as error:
             raise self._numeric_fault(error) from error
-        self._trained_s += time.perf_counter() - self._step_began
         if stats is None:
             return None
         stats |= self._position(in_aux)
         return {DEFAULT_POLICY_ID: {LEARNER_STATS_KEY: metrics.nested(metrics.complete(stats))}}
+
+    def _one_iteration(self, in_aux: bool) -> dict[str, float] | None:
+        if self._is_over():
+            self._finish(self._env_steps)
+            return self._aux_position(self._aux_phase) if self._aux_phase else {}
+        return self._aux_slice() if in_aux else self._policy_iteration()
 
     def _numeric_fault(self, error: FloatingPointError) -> FloatingPointError:
         return fault_dump.final_error(
@@ -247,15 +251,17 @@ class PPG(Evaluating):
             "policy_phase/explained_variance": targets.explained_variance,
             "reward_scale": self._rewards.scale,
         }
-        if self._budget_ends(rollouts, acting):
+        steps = self._env_steps + sum(len(rollout.batch) for rollout in rollouts)
+        self._note_episodes(rollouts, acting, steps)
+        if self._budget.used_up(steps, self._clock.elapsed_s):
             self._store.drop(rows)
-            self._finish()
+            self._finish(steps)
             return stats
         self._store.value_targets[rows] = targets.value_targets
         if self._store.returns is not None:
             self._store.returns.write(rows, **targets.returns)
         phase = self._learner.policy_phase(batch)
-        self._end_policy_iteration(rows)
+        self._end_policy_iteration(rows, steps)
         means = {f"policy_phase/{name}": value for name, value in phase.means().items()}
         means = {name: value for name, value in means.items() if name in metrics.METRICS}
         return stats | means | {"policy_phase/minibatches": len(phase["loss_total"])}
@@ -265,36 +271,12 @@ class PPG(Evaluating):
         """The current discount."""
         return self._gamma_rule.gamma if self._gamma_rule else float(self.config.gamma)
 
-    def _budget_ends(self, rollouts: list[Rollout], acting: dict[str, Any] | None) -> bool:
-        """Take the episodes that ended into account; whether the run ends before it learns."""
-        returns = [float(r) for rollout in rollouts for r in rollout.ended_returns]
-        lengths = [int(n) for rollout in rollouts for n in rollout.ended_lengths]
-        if self._gamma_rule is not None:
-            self._gamma_rule.note(returns, lengths)
-        sampled = sum(len(rollout.batch) for rollout in rollouts)
-        steps = int(self._counters[NUM_ENV_STEPS_SAMPLED]) + sampled
-        self._budget.note(returns, steps, lambda: acting or self._weights())
-        return self._budget.used_up(steps, self._elapsed())
-
-    def _weights(self) -> dict[str, Any]:
-        # A copy: on a CPU RLlib hands out the parameters' own memory.
-        weights = self.get_policy().get_weights()
-        return {name: np.array(value) for name, value in weights.items()}
-
-    def _elapsed(self) -> float:
-        """Seconds of training so far, in all processes that this run had."""
-        return self._trained_s + time.perf_counter() - self._step_began
-
-    def _finish(self) -> None:
-        """End the run, with the best weights where they are kept."""
-        self._finished = True
-        self._notices.append(f"The budget is used up: the run ends here.{self._budget.told()}")
-        if self._budget.weights is not None:
-            self.get_policy().set_weights(self._budget.weights)
-
-    def _end_policy_iteration(self, rows: slice) -> None:
+    def _end_policy_iteration(self, rows: slice, steps: int) -> None:
         self._totals["policy_iterations"] += 1
         place = self._plan.iteration()
+        if self._budget.reached(steps):
+            self._finish(steps)
+            return
         if place == "drop":
             self._store.drop(rows)
         if place == "aux":
@@ -325,23 +307,22 @@ class PPG(Evaluating):
 
     def _aux_slice(self) -> dict[str, float]:
         assert self._aux_phase is not None
-        if self._budget.used_up(int(self._counters[NUM_ENV_STEPS_SAMPLED]), self._elapsed()):
-            return self._leave_aux_phase()
-        begin, epoch = time.perf_counter(), self._aux_phase.epoch
+        begin, position = time.perf_counter(), self._aux_position(self._aux_phase)
         with self._threads():
             phase = self._aux_phase.run(self.config.aux_slice_s)
         stats = {f"aux_phase/{name}": value for name, value in phase.means().items()}
         stats = {name: value for name, value in stats.items() if name in metrics.METRICS}
         stats["aux_phase/minibatches"] = len(phase["loss_total"])
         stats["time/aux_phase_s"] = time.perf_counter() - begin
-        stats |= {
-            "phase/aux_epoch": epoch,
-            "phase/aux_progress": self._aux_phase.progress,
-        }
+        stats |= {**position, "phase/aux_progress": self._aux_phase.progress}
         if self._aux_phase.done:
             self._end_aux_phase()
             stats["time/weight_sync_s"] = self._sync_weights()
         return stats
+
+    @staticmethod
+    def _aux_position(phase: AuxPhase) -> dict[str, float]:
+        return {"phase/aux_epoch": phase.epoch, "phase/aux_progress": phase.progress}
 
     def _end_aux_phase(self) -> None:
         self._aux_phase = None
@@ -349,17 +330,6 @@ class PPG(Evaluating):
         self._plan.phase_done()
         self._totals["aux_phases"] += 1
         self._move_gamma()
-
-    def _leave_aux_phase(self) -> dict[str, float]:
-        """End the run within an auxiliary phase."""
-        assert self._aux_phase is not None
-        epoch, progress = self._aux_phase.epoch, self._aux_phase.progress
-        self._finish()
-        return {
-            "phase/aux_epoch": epoch,
-            "phase/aux_progress": progress,
-            "time/weight_sync_s": self._sync_weights(),
-        }
 
     # ---- both
 
@@ -379,6 +349,7 @@ class PPG(Evaluating):
             "gamma": self.gamma,
             "entropy_coeff": self._learner.entropy_coeff,
             "time/env_steps_per_s_overall": steps / elapsed,
+            "time/run_s": self._clock.elapsed_s,
             **self._saved,
         }
 

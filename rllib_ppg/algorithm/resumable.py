@@ -23,6 +23,7 @@ from rllib_ppg.core.budget import RunBudget
 from rllib_ppg.core.learner import PhasicLearner
 from rllib_ppg.core.phase_plan import PhasePlan
 from rllib_ppg.core.reward_norm import RewardPipeline
+from rllib_ppg.core.run_clock import RunClock
 from rllib_ppg.core.segments import SegmentStore
 from rllib_ppg.errors import UserError, told
 
@@ -36,7 +37,7 @@ class Resumable(CheckedRestore):
     _plan: PhasePlan
     _gamma_rule: AdaptiveGamma | None
     _budget: RunBudget
-    _trained_s: float
+    _clock: RunClock
     _finished: bool
     _sampler: RolloutSampler
     _aux_phase: AuxPhase | None
@@ -81,6 +82,9 @@ class Resumable(CheckedRestore):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write a checkpoint that a run goes on from bit for bit.
 
+        That of a run which has reached its budget has nothing of the phase: it has to be quick, and
+        nobody goes on from it but with a larger budget, in a new phase.
+
         Raises:
             OSError: If it cannot be written; the folder then holds no manifest.
             OutOfMemory: If the memory does not suffice for that; likewise.
@@ -97,7 +101,7 @@ class Resumable(CheckedRestore):
     def _write(self, folder: Path) -> None:
         super().save_checkpoint(str(folder))
         checkpoint.save_workers(folder, self._acting["workers"] or self._sampler.states())
-        if self.config.checkpoint_store:
+        if self.config.checkpoint_store and not self._finished:
             threads = hardware.learner_threads(self.config)
             checkpoint.save_phase(folder, self._phase_state(), self._store, threads)
         checkpoint.declare(folder, type(self), self.config)
@@ -163,7 +167,7 @@ class Resumable(CheckedRestore):
             "rewards": self._rewards.get_state(),
             "totals": dict(self._totals),
             "budget": self._budget.get_state(),
-            "trained_s": self._trained_s,
+            "elapsed_s": self._clock.elapsed_s,
             "gamma": self._gamma_rule.get_state() if self._gamma_rule else None,
         }
         return state
@@ -194,8 +198,8 @@ class Resumable(CheckedRestore):
     def _set_parts_state(self, state: dict[str, Any]) -> None:
         """Take the state of the parts; a checkpoint of before they were has none."""
         self._plan.phases = self._totals["aux_phases"]
-        self._trained_s = float(state.get("trained_s", 0.0))
-        self._finished = False
+        self._clock.go_on(float(state.get("elapsed_s", 0.0)))
+        self._finished = False  # its budget may be larger here
         if "budget" in state:
             self._budget.set_state(state["budget"])
         if self._gamma_rule is not None and state.get("gamma") is not None:
@@ -226,6 +230,7 @@ class Resumable(CheckedRestore):
             "env_steps": int(self._counters[NUM_ENV_STEPS_SAMPLED]),
             "training_iteration": int(self.training_iteration),
             "stored_segments": self._store.count,
+            "finished": self._finished,
         }
 
 

@@ -75,7 +75,9 @@ class MachineSettings(BaseModel):
         "bfloat16 or float16 (slow on a CPU). Losses, weights and optimisers stay float32.",
     )
     aux_precision: Precision = Field(
-        "float32", description="The same in the auxiliary phase; its KL term is float32 too."
+        "float32",
+        description="The same in the auxiliary phase's training passes; its KL term, the old "
+        "policy and recomputed value targets are float32.",
     )
     store_device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",

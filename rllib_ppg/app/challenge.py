@@ -167,6 +167,7 @@ def _check_folder(challenge: Challenge, flags: ChallengeFlags) -> None:
 
 def describe(challenge: Challenge, sized: "Sized") -> list[str]:
     """What a challenge is, before it starts."""
+    from rllib_ppg.app.challenge_scale import SIZES
     from rllib_ppg.app.progress import show_time
 
     protocol = challenge.protocol
@@ -187,8 +188,7 @@ def describe(challenge: Challenge, sized: "Sized") -> list[str]:
         f"  results to   {challenge.folder}",
     ]
     if scale < 1:
-        names = ("num_envs", "rollout_fragment_length", "n_pi", "nminibatch", "aux_mbsize")
-        shown = ", ".join(f"{name} {sized.config[name]}" for name in names if name in sized.config)
+        shown = ", ".join(f"{name} {sized.config[name]}" for name in SIZES if name in sized.config)
         lines.append(f"  rehearsal    budget scale {scale:g}: {shown}")
     return [*lines, *(f"  {note}" for note in challenge.notes)]
 
@@ -295,7 +295,7 @@ def _start_ray(run: _Run, stack: ExitStack) -> None:
 def _train(experiment: "Experiment", run: _Run) -> int:
     """Train the trials of a track, or go on with them."""
     from rllib_ppg.app import launch
-    from rllib_ppg.app.challenge_trials import time_guard
+    from rllib_ppg.app.challenge_scheduler import RestingScheduler
     from rllib_ppg.app.plan import make_plan
     from rllib_ppg.app.run_folder import experiment_folder, write_description
     from rllib_ppg.app.view import make_view
@@ -305,13 +305,13 @@ def _train(experiment: "Experiment", run: _Run) -> int:
     for note in plan.notes:
         print(note)
     write_challenge(run.challenge)  # not before: until here nothing has to be resumed
-    guard = time_guard(run.challenge, run.sized)
+    scheduler = RestingScheduler()
     if resume:
-        tuner = launch.restored_tuner(experiment, plan.space, guard, finished_too=False)
+        tuner = launch.restored_tuner(experiment, plan.space, scheduler, finished_too=False)
         noted = launch.trials_to_resume(experiment)
     else:
         noted = set()
-        tuner = launch.make_tuner(experiment, plan.space, guard)
+        tuner = launch.make_tuner(experiment, plan.space, scheduler)
     write_description(experiment, plan.complete, run.command, resumed=resume)
     view = make_view(plan.title, live=run.flags.progress)
     outcome = launch.fit(tuner, experiment, view, noted)

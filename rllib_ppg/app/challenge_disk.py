@@ -15,10 +15,6 @@ Key = tuple[str, int]
 """Game and seed of a trial."""
 
 
-BETWEEN = "time_between_iterations_s"
-"""Key of a trial's results: seconds so far that were no iteration's, such as of checkpoints."""
-
-
 @dataclass(frozen=True)
 class Trained:
     """A trial as it lies on disk.
@@ -29,8 +25,7 @@ class Trained:
         seed: Its seed.
         iteration: Training iterations.
         env_steps: Environment steps.
-        seconds: Seconds of its training, checkpoints included.
-        between: Those of them that lie between iterations.
+        seconds: Seconds of its training, checkpoints included but the last.
         aux_phases: Finished auxiliary phases.
         done: It has reached the end of its budget.
     """
@@ -41,7 +36,6 @@ class Trained:
     iteration: int = 0
     env_steps: int = 0
     seconds: float = 0.0
-    between: float = 0.0
     aux_phases: int = 0
     done: bool = False
 
@@ -102,9 +96,8 @@ def read_trained(folder: Path) -> Trained | None:
     if not last:
         return Trained(folder, game, seed)
     (row,) = last
-    between = float(row.get(BETWEEN, 0.0))
     stats: Any = row
-    for name in (*LEARNER_STATS.split("/"), "phase"):
+    for name in LEARNER_STATS.split("/"):
         stats = stats.get(name, {})
     return Trained(
         folder,
@@ -112,8 +105,7 @@ def read_trained(folder: Path) -> Trained | None:
         seed,
         iteration_of(row),
         int(row["timesteps_total"]),
-        float(row["time_total_s"]) + between,
-        between,
-        int(stats.get("aux_phases", 0)),
+        float(stats.get("time", {}).get("run_s", row["time_total_s"])),
+        int(stats.get("phase", {}).get("aux_phases", 0)),
         bool(row.get("done")),
     )

@@ -25,6 +25,9 @@ from rllib_ppg.spelling import did_you_mean
 OWN_KEYS: dict[KeyPath, str] = {
     ("stop",): "budget_steps and budget_seconds",
     ("config", "seed"): "seeds",
+    ("config", "budget_env_steps"): "budget_steps",
+    ("config", "budget_s"): "budget_seconds",
+    ("config", "budget_margin_s"): "margin_seconds",
     ("config", "env_config", "env_name"): "games",
     ("config", "env_config", "num_levels"): "track",
     ("config", "env_config", "start_level"): "track",

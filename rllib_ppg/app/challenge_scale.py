@@ -10,11 +10,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.settings import DEFAULTS
+from rllib_ppg.app.challenge_minibatches import aux_minibatches, divisor, policy_minibatches
+from rllib_ppg.core.phase_plan import PhasePlan
 from rllib_ppg.errors import UserError
 
-MIN_ENVS, MIN_N_PI, MIN_FRAGMENT = 4, 2, 16
+MIN_ENVS, MIN_N_PI, MIN_SKIPS, MIN_FRAGMENT = 4, 2, 1, 16
 PHASES = 2
-SCHEDULES = ("lr_schedule", "aux_lr_schedule", "entropy_coeff_schedule")
+SCHEDULES = tuple(name for name in DEFAULTS if name.endswith("_schedule"))
+SIZES = (
+    "num_envs", "rollout_fragment_length", "n_pi", "aux_skips", "nminibatch", "mbsize_rows",
+    "num_accumulates", "aux_mbsize", "aux_mbsize_rows", "aux_num_accumulates",
+)  # fmt: skip
+"""Keys that may shrink, as they are shown."""
 
 
 @dataclass(frozen=True)
@@ -24,31 +32,45 @@ class Sizes:
     Attributes:
         num_envs: Environments, N.
         fragment: Steps of each in an iteration, T.
-        n_pi: Iterations of a phase; 0 where there are no auxiliary phases.
+        n_pi: Iterations that an auxiliary phase learns from; 0 where there are none.
+        skips: Iterations before these, in each phase.
+        most: Most auxiliary phases; None sets no limit.
     """
 
     num_envs: int
     fragment: int
     n_pi: int
+    skips: int = 0
+    most: int | None = None
 
     @property
     def rows(self) -> int:
         """Environment steps of an iteration."""
         return self.num_envs * self.fragment
 
+    @property
+    def period(self) -> int:
+        """Iterations of a phase."""
+        return self.n_pi + self.skips
+
     def aux_phases(self, steps: int) -> int:
         """Auxiliary phases within a budget; the one after the last iteration is not begun."""
-        return max(0, steps // self.rows - 1) // self.n_pi if self.n_pi else 0
+        if not self.n_pi:
+            return 0
+        plan = PhasePlan(self.n_pi, self.skips, self.most)
+        return plan.phases_within(max(0, steps // self.rows - 1))
 
     def fits(self, steps: int) -> bool:
         """Whether a budget has room for `PHASES` auxiliary phases, or without them iterations."""
-        return steps // self.rows >= PHASES * self.n_pi + 1
+        return steps // self.rows >= PHASES * self.period + 1
 
 
 def sizes_of(config: PPGConfig) -> Sizes:
     """The sizes of a checked configuration."""
-    n_pi = config.n_pi if config.n_aux_epochs else 0
-    return Sizes(config.num_envs, config.rollout_fragment_length, n_pi)
+    found = Sizes(config.num_envs, config.rollout_fragment_length, 0)
+    if not config.n_aux_epochs:
+        return found
+    return replace(found, n_pi=config.n_pi, skips=config.aux_skips, most=config.max_aux_phases)
 
 
 def scaled_sizes(sizes: Sizes, steps: int, scale: float) -> Sizes:
@@ -67,10 +89,11 @@ def scaled_sizes(sizes: Sizes, steps: int, scale: float) -> Sizes:
         UserError: If even the smallest run has no two phases.
     """
     root = math.sqrt(scale)
-    found = Sizes(
-        _at_least(MIN_ENVS, sizes.num_envs, root),
-        sizes.fragment,
-        _at_least(MIN_N_PI, sizes.n_pi, root),
+    found = replace(
+        sizes,
+        num_envs=_at_least(MIN_ENVS, sizes.num_envs, root),
+        n_pi=_at_least(MIN_N_PI, sizes.n_pi, root),
+        skips=_at_least(MIN_SKIPS, sizes.skips, root),
     )
     while not found.fits(steps):
         if found.fragment > MIN_FRAGMENT:
@@ -80,7 +103,7 @@ def scaled_sizes(sizes: Sizes, steps: int, scale: float) -> Sizes:
         elif found.n_pi > MIN_N_PI:
             found = replace(found, n_pi=max(MIN_N_PI, found.n_pi // 2))
         else:
-            need = (PHASES * found.n_pi + 1) * found.rows
+            need = (PHASES * found.period + 1) * found.rows
             raise UserError(
                 f"budget_scale={scale:g} leaves {steps:,} environment steps of a trial; the "
                 f"smallest run with {PHASES} auxiliary phases needs {need:,}. Give a larger scale."
@@ -115,26 +138,39 @@ def scaled_config(
     changes: dict[str, Any] = {
         "num_envs": found.num_envs,
         "rollout_fragment_length": found.fragment,
+        **policy_minibatches(checked, found.num_envs, found.rows),
     }
-    parts = found.num_envs if checked.minibatch_unit == "segment" else found.rows
-    changes["nminibatch"] = divisor(parts, checked.nminibatch)
     if found.n_pi:
-        changes["n_pi"] = found.n_pi
-        changes["aux_mbsize"] = divisor(found.n_pi * found.num_envs, checked.aux_mbsize)
+        changes |= {"n_pi": found.n_pi, "aux_skips": found.skips}
+        changes |= aux_minibatches(checked, found.n_pi, found.num_envs, found.fragment)
     if isinstance(config.get("num_env_runners"), int) and config["num_env_runners"]:
         changes["num_env_runners"] = divisor(found.num_envs, config["num_env_runners"])
     if config.get("micro_batch_size") not in (None, "auto"):
         changes["micro_batch_size"] = "auto"
-    for name in SCHEDULES:
-        if getattr(checked, name):
-            changes[name] = _scaled_schedule(getattr(checked, name), scale)
+    changes |= _in_steps(checked, scale)
+    changes |= _in_groups(checked, found.num_envs)
     kept = {name: value for name, value in config.items() if name != "train_batch_size"}
     return {**kept, **changes}
 
 
-def divisor(number: int, most: int) -> int:
-    """The largest divisor of a number that is no more than `most`."""
-    return next(d for d in range(min(number, most), 0, -1) if number % d == 0)
+def _in_steps(checked: PPGConfig, scale: float) -> dict[str, Any]:
+    """What is counted in environment steps: schedules, and when best weights begin to count."""
+    given = {name: getattr(checked, name) for name in SCHEDULES}
+    found: dict[str, Any] = {
+        name: _scaled_schedule(schedule, scale) for name, schedule in given.items() if schedule
+    }
+    if checked.best_weights:
+        found["best_weights_min_env_steps"] = int(checked.best_weights_min_env_steps * scale)
+    return found
+
+
+def _in_groups(checked: PPGConfig, num_envs: int) -> dict[str, Any]:
+    """Groups of environments with statistics of their own."""
+    transform = checked.reward_transform
+    if not isinstance(transform, Mapping) or not isinstance(transform.get("groups"), int):
+        return {}
+    groups = divisor(num_envs, transform["groups"])
+    return {"reward_transform": {**transform, "groups": groups}}
 
 
 def _scaled_schedule(schedule: Any, scale: float) -> list[list[float]]:

@@ -10,8 +10,7 @@ from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app import cluster
 from rllib_ppg.app.challenge_file import Challenge
-from rllib_ppg.app.challenge_guard import TimeGuard
-from rllib_ppg.app.challenge_protocol import DIFFICULTY, TRAIN_LEVELS
+from rllib_ppg.app.challenge_protocol import DIFFICULTY, TRAIN_LEVELS, Protocol
 from rllib_ppg.app.challenge_scale import scaled_config, sizes_of
 from rllib_ppg.app.checks import check_ppg
 from rllib_ppg.app.experiment import Experiment
@@ -43,7 +42,7 @@ def size(challenge: Challenge, settings: cluster.RaySettings) -> Sized:
     """
     register()
     protocol, experiment = challenge.protocol, challenge.experiment
-    config = deepcopy(experiment.config)
+    config = {**deepcopy(experiment.config), **_budget(protocol, protocol.budget_steps)}
     there = cluster.nodes(settings)
     cpus, gpus = (sum(node.get(kind, 0.0) for node in there) for kind in ("CPU", "GPU"))
     with resources.assume(cpus, gpus):
@@ -60,7 +59,17 @@ def size(challenge: Challenge, settings: cluster.RaySettings) -> Sized:
             " give more steps, a smaller num_envs, or --budget-scale."
         )
     steps = protocol.steps // sizes.rows * sizes.rows
+    config |= _budget(protocol, steps)
     return Sized(config, sizes.rows, steps, sizes.aux_phases(steps))
+
+
+def _budget(protocol: Protocol, steps: int) -> dict[str, Any]:
+    """The protocol's budget as the algorithm's own, so that it ends its runs itself."""
+    return {
+        "budget_env_steps": steps,
+        "budget_s": protocol.seconds,
+        "budget_margin_s": protocol.margin,
+    }
 
 
 def _checked(experiment: Experiment, config: Mapping[str, Any], game: str) -> PPGConfig:
@@ -90,10 +99,3 @@ def track_experiment(challenge: Challenge, sized: Sized, track: str) -> Experime
     keys.config, keys.stop = config, {"timesteps_total": sized.steps}
     keys.storage_path = str(challenge.folder)
     return Experiment(track, keys, experiment.source)
-
-
-def time_guard(challenge: Challenge, sized: Sized) -> TimeGuard:
-    """What ends the trials before their seconds are over."""
-    protocol = challenge.protocol
-    slice_s = sized.config["aux_slice_s"] if sized.aux_phases else 0.0
-    return TimeGuard(protocol.seconds, protocol.margin, slice_s)

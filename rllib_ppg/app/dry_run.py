@@ -1,6 +1,5 @@
 """App: `rllib train --dry-run`: what a run would be, without starting Ray or training."""
 
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,6 @@ from rllib_ppg.algorithm.hardware import reserved_threads
 from rllib_ppg.algorithm.memory import gigabytes
 from rllib_ppg.algorithm.model import MODELS, default_model, is_image
 from rllib_ppg.algorithm.model_settings import parse_model_settings
-from rllib_ppg.algorithm.parts import phase_plan
 from rllib_ppg.algorithm.settings import DEFAULTS
 from rllib_ppg.app import cluster
 from rllib_ppg.app.checks import memory_needs, observation_space, store_bytes
@@ -24,10 +22,15 @@ from rllib_ppg.app.plan import Plan, make_plan
 from rllib_ppg.app.progress import show_time
 from rllib_ppg.app.resolve import DERIVED
 from rllib_ppg.app.run_folder import experiment_folder
+from rllib_ppg.app.run_length import (
+    aux_updates,
+    policy_updates,
+    rows_of,
+    run_length,
+    seconds_of,
+)
 from rllib_ppg.app.variants import variants
 from rllib_ppg.envs.procgen import parse_options
-
-STEP_KEYS = ("timesteps_total", "num_env_steps_sampled_lifetime", "num_env_steps_sampled")
 
 
 def dry_run(
@@ -84,7 +87,7 @@ def describe(plan: Plan, settings: cluster.RaySettings) -> Iterator[str]:
     config = plan.configs[0]
     yield from _resources(config, settings)
     yield from arithmetic(config)
-    yield from _budget(config, experiment.keys.stop)
+    yield from budget_lines(config, experiment.keys.stop)
     yield from _memory(config, settings)
     yield from _time(config, experiment.keys.stop, count)
 
@@ -201,46 +204,18 @@ def arithmetic(config: PPGConfig) -> Iterator[str]:
     yield ""
 
 
-def policy_updates(config: PPGConfig) -> int:
-    """Optimiser steps of a policy phase."""
-    pi, vf = config.n_epoch_pi, config.n_epoch_vf
-    kinds = [pi] if pi == vf else [pi, vf]
-    minibatches = config.policy_minibatches()
-    return sum(math.ceil(epochs * minibatches / config.num_accumulates) for epochs in kinds)
-
-
-def aux_updates(config: PPGConfig) -> int:
-    """Optimiser steps of an auxiliary phase."""
-    steps = math.ceil(config.aux_minibatches() / config.aux_num_accumulates)
-    return int(config.n_aux_epochs * steps)
-
-
-def phases(config: PPGConfig, steps: float) -> tuple[int, int]:
-    """Policy iterations and whole auxiliary phases within a budget of environment steps."""
-    iterations = math.ceil(steps / (config.num_envs * config.rollout_fragment_length))
-    # The phase after the last iteration is not begun: the stop key is met first.
-    return iterations, phase_plan(config).phases_within(iterations - 1)
-
-
-def steps_of(stop: Mapping[str, float]) -> float | None:
-    """The budget in environment steps, if the stop keys set one."""
-    found = [stop[name] for name in STEP_KEYS if name in stop]
-    return min(found) if found else None
-
-
-def _budget(config: PPGConfig, stop: Mapping[str, float]) -> Iterator[str]:
-    steps = steps_of(stop)
-    if steps is None:
+def budget_lines(config: PPGConfig, stop: Mapping[str, float]) -> Iterator[str]:
+    """What a run does until its environment steps are used up, where something sets them."""
+    length = run_length(config, stop)
+    if length is None:
         return
-    iterations, aux = phases(config, steps)
-    yield f"Within {steps:,.0f} environment steps"
-    yield _field(
-        "policy phase",
-        f"{iterations:,} iterations, {iterations * policy_updates(config):,} optimiser steps",
-    )
-    yield _field(
-        "auxiliary phase", f"{aux:,} phases, {aux * aux_updates(config):,} optimiser steps"
-    )
+    yield f"Within {length.steps:,.0f} environment steps"
+    updates = length.learned * policy_updates(config)
+    yield _field("policy phase", f"{length.learned:,} iterations, {updates:,} optimiser steps")
+    if length.sampled > length.learned:
+        yield _field("", "and one beyond the budget, which is sampled and not learned from")
+    updates = length.aux_phases * aux_updates(config)
+    yield _field("auxiliary phase", f"{length.aux_phases:,} phases, {updates:,} optimiser steps")
     yield ""
 
 
@@ -265,32 +240,29 @@ def _time(config: PPGConfig, stop: Mapping[str, float], trials: int) -> Iterator
     speeds = measure(config)
     sampling, learning = speeds.iteration_s(config)
     aux = speeds.aux_phase_s(config)
-    rows = config.num_envs * config.rollout_fragment_length
+    rows = rows_of(config)
     yield _field("network", f"{speeds.parameters:,} parameters")
     yield _field("sampling", f"{_precise(sampling)} an iteration, {rows / sampling:,.0f} steps/s")
     yield _field("policy phase", f"{_precise(learning)} an iteration")
     if config.n_aux_epochs:
         yield _field("auxiliary phase", f"{_precise(aux)} each")
-    pace = rows / (sampling + learning + aux / config.n_pi)
-    yield _field("all phases", f"{pace:,.0f} steps/s")
-    yield from _total(config, stop, speeds, pace)
+    yield _field("all phases", f"{speeds.pace(config):,.0f} steps/s")
+    yield from _total(config, stop, speeds)
     if trials > 1:
         yield _field("", f"times {trials} trials, which share this machine")
     yield ""
 
 
-def _total(
-    config: PPGConfig, stop: Mapping[str, float], speeds: Speeds, pace: float
-) -> Iterator[str]:
-    steps, seconds = steps_of(stop), stop.get("time_total_s")
-    if steps is not None:
-        iterations, aux = phases(config, steps)
-        whole = iterations * sum(speeds.iteration_s(config)) + aux * speeds.aux_phase_s(config)
+def _total(config: PPGConfig, stop: Mapping[str, float], speeds: Speeds) -> Iterator[str]:
+    length, seconds = run_length(config, stop), seconds_of(config, stop)
+    if length is not None:
+        whole = speeds.run_s(config, length)
         yield _field("whole run", f"about {whole / 3600:.3g} hours ({show_time(whole)})")
     if seconds is not None:
-        yield _field("", f"about {pace * seconds:,.0f} steps in {show_time(seconds)}")
-    if steps is None and seconds is None:
-        yield _field("whole run", "stop sets neither timesteps_total nor time_total_s")
+        steps = speeds.steps_within(config, seconds)
+        yield _field("", f"about {steps:,.0f} steps in {show_time(seconds)}")
+    if length is None and seconds is None:
+        yield _field("whole run", "neither stop nor a budget sets its steps or seconds")
 
 
 def _precise(seconds: float) -> str:

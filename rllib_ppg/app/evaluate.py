@@ -54,7 +54,7 @@ def evaluate(
             Levels given by number here (`num_levels`, `start_level`) take the place of `levels`.
         policy: `agent`, or `random` for uniformly random actions.
         temperature: Actions are drawn from softmax(logits / temperature); 0 takes the most probable
-            one. None: as the training's `explore` says, 1 or 0.
+            one. None: the training's `evaluation_temperature`, else 1, or 0 without `explore`.
         num_env_runners: Ray workers, one CPU each; 0 plays in this process, by one thread. Ray must
             have been started for more.
 

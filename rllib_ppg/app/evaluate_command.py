@@ -167,13 +167,13 @@ def make_plan(flags: EvaluateFlags, folder: Path, changes: dict[str, Any]) -> Pl
     Raises:
         UserError: If something does not fit.
     """
-    from rllib_ppg.algorithm.evaluate_agents import check_temperature
     from rllib_ppg.algorithm.evaluate_blocks import env_count, make_blocks
     from rllib_ppg.algorithm.evaluate_levels import check_levels, make_tasks
     from rllib_ppg.algorithm.evaluate_scores import choose_table
     from rllib_ppg.algorithm.policy_export import read_policy
     from rllib_ppg.app.evaluate import make_agent
     from rllib_ppg.app.evaluate_result import check_out
+    from rllib_ppg.core.temperature import check_temperature
 
     count = env_count(flags.episodes, flags.num_envs)
     check_levels(flags.levels)

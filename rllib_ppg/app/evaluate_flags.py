@@ -39,8 +39,8 @@ _SET = "One such key: --set env_config.use_backgrounds=false. May be given sever
 _FROM = "Import a module or .py file first, which registers environments or models."
 _POLICY = "agent (default), or random for uniformly random actions on the same levels."
 _TEMPERATURE = (
-    "Draw actions from softmax(logits/T); 0 is greedy. Default: as the training's `explore` says, "
-    "1 or 0."
+    "Draw actions from softmax(logits/T); 0 is greedy. Default: the training's "
+    "evaluation_temperature, else 1, or 0 with explore: false."
 )
 _RUNNERS = (
     "Workers that play side by side, one CPU each; 0: this process. The episodes are the same "

@@ -1,8 +1,10 @@
 """App: how fast this machine is at the parts of a training, from a few seconds' measurement."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,8 +15,11 @@ from rllib_ppg.algorithm.model import is_image
 from rllib_ppg.algorithm.named_environments import make_array_env
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.resources import machine_cpus, machine_gpus
+from rllib_ppg.app.run_length import RunLength, rows_of
+from rllib_ppg.core.aux_phase import Retarget
 from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
 from rllib_ppg.core.segments import SegmentStore
+from rllib_ppg.core.value_targets import recomputed_targets
 from rllib_ppg.envs.arrays import ArrayEnv
 
 SECONDS = 1.0
@@ -46,7 +51,7 @@ class Speeds:
 
     def iteration_s(self, config: PPGConfig) -> tuple[float, float]:
         """Seconds of a policy iteration: sampling, and learning."""
-        rows = config.num_envs * config.rollout_fragment_length
+        rows = rows_of(config)
         workers = max(1, min(config.num_env_runners, machine_cpus()))
         return rows * self.sample / workers, rows * (self.value + self.policy)
 
@@ -54,8 +59,31 @@ class Speeds:
         """Seconds of an auxiliary phase."""
         if not config.n_aux_epochs:
             return 0.0
-        rows = config.n_pi * config.num_envs * config.rollout_fragment_length
+        rows = config.n_pi * rows_of(config)
         return rows * (self.record + config.n_aux_epochs * self.aux)
+
+    def run_s(self, config: PPGConfig, length: RunLength) -> float:
+        """Seconds of a whole run."""
+        sampling, learning = self.iteration_s(config)
+        phases = length.aux_phases * self.aux_phase_s(config)
+        return length.sampled * sampling + length.learned * learning + phases
+
+    def pace(self, config: PPGConfig) -> float:
+        """Environment steps per second, as long as auxiliary phases follow."""
+        period = config.aux_skips + config.n_pi
+        seconds = period * sum(self.iteration_s(config)) + self.aux_phase_s(config)
+        return period * rows_of(config) / seconds
+
+    def steps_within(self, config: PPGConfig, seconds: float) -> float:
+        """Environment steps of the first `seconds` of a run."""
+        iteration, period = sum(self.iteration_s(config)), config.aux_skips + config.n_pi
+        most = math.inf if config.max_aux_phases is None else config.max_aux_phases
+        if not config.n_aux_epochs:
+            most = 0
+        phases = min(seconds // (period * iteration + self.aux_phase_s(config)), most)
+        rest = seconds - phases * (period * iteration + self.aux_phase_s(config))
+        more = min(rest / iteration, period if phases < most else math.inf)
+        return rows_of(config) * (phases * period + more)
 
 
 def measure(config: PPGConfig) -> Speeds:
@@ -129,7 +157,9 @@ def _learning(
     record, aux = 0.0, 0.0
     if config.n_aux_epochs:
         rows = config.aux_mbsize_rows or config.aux_mbsize * steps
-        record, aux = _auxiliary(learner, _store(policy, frames, min(most, rows)))
+        store = _store(policy, frames, min(most, rows), config.recomputes_targets)
+        retarget = partial(recomputed_targets, gamma=config.gamma, lambda_=config.lambda_)
+        record, aux = _auxiliary(learner, store, retarget if config.recomputes_targets else None)
     count = sum(parameter.numel() for parameter in policy.network.parameters())
     return Speeds(sample, value, phase, record, aux, count)
 
@@ -155,6 +185,10 @@ def _batch(policy: PPGTorchPolicy, obs: np.ndarray) -> PolicyBatch:
         value_targets=zeros,
         vf_preds=zeros,
         prev_actions=None if before is None else before[None],
+        # As new in every step: with counts and without them the entropy's weight costs the same.
+        num_unique_states=np.arange(2, rows + 2)[None],
+        episode_step=np.arange(rows)[None],
+        rewards=zeros,
     )
 
 
@@ -163,23 +197,42 @@ def _no_actions(policy: PPGTorchPolicy, rows: int) -> torch.Tensor | None:
     return torch.zeros(rows, dtype=torch.int64) if policy.network.takes_prev_actions else None
 
 
-def _store(policy: PPGTorchPolicy, frames: np.ndarray, rows: int) -> SegmentStore:
-    with_actions = policy.network.takes_prev_actions
-    store = SegmentStore(1, rows, frames.shape[1:], frames.dtype, with_prev_actions=with_actions)
+def _store(
+    policy: PPGTorchPolicy, frames: np.ndarray, rows: int, with_returns: bool
+) -> SegmentStore:
+    store = SegmentStore(
+        1,
+        rows,
+        frames.shape[1:],
+        frames.dtype,
+        with_prev_actions=policy.network.takes_prev_actions,
+        with_returns=with_returns,
+    )
     if store.prev_actions is not None:
         store.prev_actions[:] = 0
     taken = store.append([0])
     store.write(taken, np.resize(frames, (1, rows, *frames.shape[1:])))
     store.value_targets[taken] = 0.0
+    if store.returns is not None:
+        nothing = np.zeros((1, rows), np.float32)
+        store.returns.write(
+            taken,
+            rewards=nothing,
+            dones=nothing.astype(bool),
+            bootstrap=np.zeros(1, np.float32),
+            begins=np.zeros(1, bool),
+        )
     return store
 
 
-def _auxiliary(learner: PhasicLearner, store: SegmentStore) -> tuple[float, float]:
+def _auxiliary(
+    learner: PhasicLearner, store: SegmentStore, retarget: Retarget | None
+) -> tuple[float, float]:
     """Seconds per row of recording the old policy, and of one epoch."""
     rows, spent = store.num_steps, {"record": 0.0, "aux": 0.0}
     done = {"record": 0, "aux": 0}
     while sum(spent.values()) < 2 * SECONDS or not done["aux"]:
-        phase = learner.begin_aux_phase(store)
+        phase = learner.begin_aux_phase(store, retarget=retarget)
         while not phase.done:
             part = "record" if phase.epoch == 0 else "aux"
             begin = time.perf_counter()

@@ -1,5 +1,6 @@
 """App: an experiment ready to run: checked, resolved to numbers, and fitting the machine."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.launch import check_resumable, make_scheduler
 from rllib_ppg.app.resolve import complete, param_space
 from rllib_ppg.app.run_folder import experiment_folder, is_remote
+from rllib_ppg.app.run_length import best_weights_notes
 from rllib_ppg.app.variants import is_grid, variants
 from rllib_ppg.app.yaml_reader import read_yaml
 from rllib_ppg.errors import UserError
@@ -70,9 +72,24 @@ def make_plan(experiment: Experiment, settings: cluster.RaySettings, flags: Trai
             check_memory(checked)
         if not flags.wait_for_resources:
             _check_fits(plan, settings)
-    if not experiment.keys.stop and experiment.keys.time_budget_s is None:
-        plan.notes.append(f"{experiment.name}: no stop key is set; it runs until Ctrl-C.")
+    plan.notes += _notes_on_the_end(plan)
     return plan
+
+
+def _notes_on_the_end(plan: Plan) -> Iterator[str]:
+    keys = plan.experiment.keys
+    found = [
+        note
+        for config in plan.configs
+        for note in best_weights_notes(config, keys.stop, keys.time_budget_s)
+    ]
+    for note in dict.fromkeys(found):
+        yield f"{plan.experiment.name}: {note}"
+    ended = bool(plan.configs) and all(
+        config.budget_env_steps or config.budget_s for config in plan.configs
+    )
+    if not (keys.stop or keys.time_budget_s or ended):
+        yield (f"{plan.experiment.name}: no stop key and no budget is set; it runs until Ctrl-C.")
 
 
 def title_of(checked: Checked) -> str:

@@ -1,7 +1,7 @@
 """App: what a training result says, as the few numbers that a person watches."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from rllib_ppg.app.result_keys import LEARNER_STATS
 
 STEPS = "num_env_steps_sampled_lifetime"
 _STEP_KEYS = ("timesteps_total", STEPS, "num_env_steps_sampled", "agent_timesteps_total")
+_SECONDS = ("time_total_s", "time/run_s")
 _TIMES = ("sample", "policy_phase", "aux_phase", "weight_sync")
 
 
@@ -99,18 +100,29 @@ class Progress:
         return (self.steps - self._first[0]) / self._first[1]
 
     def budget(self) -> tuple[str, float, float]:
-        """The stop key that is nearest to its end: its name, where it stands, where it ends.
+        """What is nearest to its end, a stop key or the algorithm's own budget.
 
         Returns:
-            `("", nan, nan)` where no stop key counts up.
+            Its name, where it stands, where it ends; `("", nan, nan)` where nothing counts up.
         """
         best, share = ("", math.nan, math.nan), -1.0
-        for name, end in self.stop.items():
-            now = self.number(name)
-            counts = name in _STEP_KEYS or name in ("training_iteration", "time_total_s")
-            if counts and end > 0 and not math.isnan(now) and now / end > share:
+        for name, now, end in self._ends():
+            if end > 0 and not math.isnan(now) and now / end > share:
                 best, share = (name, now, end), now / end
         return best
+
+    def _ends(self) -> Iterator[tuple[str, float, float]]:
+        """Yield each end's name, where it stands, and where it is reached."""
+        for name, end in self.stop.items():
+            if name in (*_STEP_KEYS, "training_iteration", "time_total_s"):
+                yield name, self.number(name), end
+        config = self.result.get("config", {})
+        steps, seconds = config.get("budget_env_steps"), config.get("budget_s")
+        if steps is not None:
+            rows = config["train_batch_size"]
+            yield "timesteps_total", self.steps, math.ceil(steps / rows) * rows
+        if seconds is not None:
+            yield "time/run_s", self.stat("time/run_s"), seconds - config["budget_margin_s"]
 
     @property
     def share_done(self) -> float:
@@ -125,7 +137,7 @@ class Progress:
         if not name:
             return math.nan
         left = max(0.0, end - now)
-        if name == "time_total_s":
+        if name in _SECONDS:
             return left
         if name == "training_iteration":
             pace = float(self.result.get("iterations_since_restore", self.iteration))

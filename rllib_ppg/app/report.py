@@ -20,6 +20,7 @@ from rllib_ppg.app.view import label_of
 from rllib_ppg.errors import OutOfMemory
 
 _STEP_BUDGETS = ("timesteps_total", "num_env_steps_sampled_lifetime")
+_BUDGETS = ("budget_env_steps", "budget_s")
 
 
 def error_of(trial: Any) -> BaseException | None:
@@ -229,7 +230,12 @@ def longer_command(experiment: Experiment, end: TrialEnd, command: Sequence[str]
     budget = {k: v for k, v in experiment.keys.stop.items() if k in _STEP_BUDGETS}
     name, steps = next(iter(budget.items()), ("timesteps_total", end.progress.steps))
     stop = json.dumps({name: int(2 * steps)}) if steps == steps else '{"timesteps_total": N}'
-    return f"rllib {shlex.join([*words, '--restore', str(end.checkpoint), '--stop', stop])}"
+    words += ["--restore", str(end.checkpoint), "--stop", stop]
+    for name in _BUDGETS:
+        value = experiment.config.get(name)
+        if isinstance(value, int | float):
+            words += ["--set", f"{name}={2 * value}"]
+    return f"rllib {shlex.join(words)}"
 
 
 def without_option(words: Sequence[str], option: str) -> list[str]:

@@ -150,6 +150,7 @@ def make_recording(policy: "PPGTorchPolicy", flags: VideoFlags, wanted: Wanted) 
     Raises:
         UserError: If the flags do not fit the checkpoint's environment or each other.
     """
+    from rllib_ppg.algorithm.evaluate_agents import default_temperature
     from rllib_ppg.app import video_envs, video_record
 
     config: Any = policy.config
@@ -171,7 +172,7 @@ def make_recording(policy: "PPGTorchPolicy", flags: VideoFlags, wanted: Wanted) 
         overlays = _without_actions(overlays, flags)
     temperature = flags.temperature
     if temperature is None:
-        temperature = 1.0 if config["explore"] else 0.0
+        temperature = default_temperature(config)
     return video_record.Recording(
         path=wanted.path, games=games, grid=grid, episodes=episodes, seed=flags.seed,
         temperature=temperature, overlays=overlays, fps=flags.fps, size=flags.size,

@@ -88,6 +88,7 @@ def record_training(algorithm: Any, name: str) -> None:
 
 def _record(algorithm: Any, folder: Path, name: str) -> None:
     # Not above: a checkpoint names the callbacks, and is read also where no video can be made.
+    from rllib_ppg.algorithm.evaluate_agents import default_temperature
     from rllib_ppg.app.video_envs import game_options
     from rllib_ppg.app.video_record import Recording, record
 
@@ -97,7 +98,7 @@ def _record(algorithm: Any, folder: Path, name: str) -> None:
     plan = Recording(
         path=folder / name,
         games=game_options(config["env"], config["env_config"], [], None),
-        grid=(1, 1), episodes=EPISODES, seed=SEED, temperature=1.0 if config["explore"] else 0.0,
+        grid=(1, 1), episodes=EPISODES, seed=SEED, temperature=default_temperature(config),
         overlays=("return", "value"), fps=None, size=SIZE, max_steps=MAX_STEPS,
     )  # fmt: skip
     record(policy, plan)

@@ -28,8 +28,8 @@ _GAMES = (
 )
 _LEVELS = "Levels of Procgen: train (default: the training's), test (unseen ones) or all."
 _TEMPERATURE = (
-    "Sharpen (below 1) or flatten the policy; 0 takes the most likely action. Default: as the "
-    "checkpoint was set to explore."
+    "Sharpen (below 1) or flatten the policy; 0 takes the most likely action. Default: the "
+    "training's evaluation_temperature, else 1, or 0 with explore: false."
 )
 _MAX_STEPS = f"End after so many environment steps, whatever is unfinished. Default: {MAX_STEPS}."
 _FROM = "Import a module or .py file first, which registers environments or models."

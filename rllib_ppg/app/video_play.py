@@ -1,6 +1,5 @@
 """App: play episodes in several cells at once, and say what each cell shows at every step."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import torch
 from rllib_ppg.algorithm.actions import to_env_actions
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.core.distributions import ActionSpec, Distribution
+from rllib_ppg.core.temperature import tempered
 from rllib_ppg.envs.arrays import ArrayEnv
 
 
@@ -116,19 +116,6 @@ class Player:
     def env_action(self, action: np.ndarray, env: ArrayEnv) -> np.ndarray:
         """The environment's action (1, ...), by the rollout worker's own mapping."""
         return to_env_actions(action, env.action_space, self._mapping)
-
-
-def tempered(spec: ActionSpec, inputs: torch.Tensor, temperature: float) -> torch.Tensor:
-    """The inputs (B, num_inputs) of the distribution p^(1/T), up to its constant.
-
-    A T of 0 leaves them as they are: then the mode is taken.
-    """
-    if temperature in (0.0, 1.0):
-        return inputs
-    if spec.kind != "gaussian":
-        return inputs / temperature
-    mean, log_std = inputs.chunk(2, dim=-1)
-    return torch.cat([mean, log_std + 0.5 * math.log(temperature)], dim=-1)
 
 
 def probabilities(spec: ActionSpec, inputs: torch.Tensor) -> np.ndarray:

@@ -79,8 +79,8 @@ class AuxStep(NamedTuple):
 class AuxPhase:
     """An auxiliary phase under way.
 
-    Epoch 0 records the old policy without gradient; epochs 1 to `epochs` train. The caller clears
-    the store when the phase is done, and must not write to it before.
+    Epoch 0 records the old policy in float32 without gradient; epochs 1 to `epochs` train. The
+    caller clears the store when the phase is done, and must not write to it before.
 
     Args:
         updater: Makes the steps.
@@ -89,7 +89,7 @@ class AuxPhase:
         settings: Hyper-parameters.
         store: The segments.
         clip: Clips gradients.
-        precision: Format of the network's passes.
+        precision: Format of the training passes; the old policy is recorded in float32.
         permutation: Draws a permutation of n.
         retarget: Computes the store's value targets anew after epoch 0; None keeps them.
         noise: Augmentation and dropout of the training passes; None for neither.
@@ -130,6 +130,8 @@ class AuxPhase:
         self._settings = settings
         self._clip = clip
         self._precision = precision
+        # Everything that the phase keeps to is of this: a coarser format would move the policy.
+        self._exact = MixedPrecision("float32", updater.device)
         self._permutation = permutation
         self._retarget = retarget
         self._store = store
@@ -285,7 +287,7 @@ class AuxPhase:
         size = self._settings.step_rows(self._num_steps)
         start = self.minibatch * size
         stop = min(start + size, len(self._frames))
-        found = self._updater.map(self._policy_inputs, start, stop, self._precision)
+        found = self._updater.map(self._policy_inputs, start, stop, self._exact)
         width = self._spec.num_inputs
         self.old_inputs[start:stop] = found[:, :width]
         if self._retarget is not None:

@@ -27,7 +27,7 @@ class AuxPhaseSettings:
         num_accumulates: Minibatches of an epoch whose mean losses are averaged for an optimiser
             step.
         shuffle_minibatches: Shuffle their order too, so that a short one may come anywhere.
-        precision: Number format of the network's passes, those for the old policy included.
+        precision: Number format of the training passes; the old policy is recorded in float32.
         augmentation: How the observations of training passes are changed, as
             `augment_setting.make_augmentation` takes it; None: not at all.
 

@@ -1,4 +1,4 @@
-"""Core: a budget of steps and time, and the best weights within it."""
+"""Core: a budget of steps and seconds, and the best weights within it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class BudgetSettings:
 
     Args:
         env_steps: Environment steps; None sets no limit.
-        seconds: Seconds of training; None sets no limit.
+        seconds: Seconds of the run; None sets no limit.
         margin_s: Seconds before `seconds` at which the run ends.
         best_weights: End with the weights of the best mean return instead of the last ones.
-        min_env_steps: With `best_weights` the run does not end before: early means are lucky.
+        min_env_steps: With no more steps than these it ends with the last ones all the same: early
+            means are lucky.
     """
 
     env_steps: int | None = None
@@ -76,27 +77,51 @@ class RunBudget:
         return True
 
     def used_up(self, steps: int, elapsed_s: float) -> bool:
-        """Return whether the run ends here.
+        """Return whether the run ends here, without learning from its last iteration.
 
         Args:
-            steps: Environment steps so far.
-            elapsed_s: Seconds of training so far.
+            steps: Environment steps so far, that iteration's included.
+            elapsed_s: Seconds of the run so far.
         """
-        settings = self.settings
-        over = settings.env_steps is not None and steps > settings.env_steps
-        if settings.seconds is not None:
-            over = over or elapsed_s + settings.margin_s > settings.seconds
-        if settings.best_weights:
-            return over and steps > settings.min_env_steps and self.weights is not None
-        return over
+        most = self.settings.env_steps
+        return self.time_is_up(elapsed_s) or (most is not None and steps > most)
 
-    def told(self) -> str:
-        """Say which weights the run ends with, if not the last ones."""
+    def time_is_up(self, elapsed_s: float) -> bool:
+        """Return whether no seconds are left after so many."""
+        settings = self.settings
+        return settings.seconds is not None and elapsed_s + settings.margin_s > settings.seconds
+
+    def reached(self, steps: int) -> bool:
+        """Return whether no more environment steps are left.
+
+        Args:
+            steps: Environment steps that the run has learned from.
+        """
+        return self.settings.env_steps is not None and steps >= self.settings.env_steps
+
+    def handed_in(self, steps: int) -> Weights | None:
+        """Return the weights that a run which ends here hands in, None for its last ones.
+
+        Args:
+            steps: Environment steps of the run.
+        """
+        allowed = self.settings.best_weights and steps > self.settings.min_env_steps
+        return self.weights if allowed else None
+
+    def told(self, steps: int) -> str:
+        """Say which weights a run that ends here hands in."""
+        if self.handed_in(steps) is not None:
+            return (
+                f"Its weights are those of the best mean return, {self.best_return:.4g}, at "
+                f"{self.best_steps:,} environment steps."
+            )
+        if not self.settings.best_weights:
+            return "Its weights are the last ones."
         if self.weights is None:
-            return ""
+            return "Its weights are the last ones, for no episode has ended."
         return (
-            f" Its weights are those of the best mean return, {self.best_return:.4g}, at "
-            f"{self.best_steps:,} environment steps."
+            f"Its weights are the last ones, for it had no more than "
+            f"{self.settings.min_env_steps:,} environment steps (best_weights_min_env_steps)."
         )
 
     def get_state(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from rllib_ppg.core.distributions import Categorical, Distribution, MultiCategorical
 from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.core.policy_meta import PolicyMeta, from_json, to_json
+from rllib_ppg.core.temperature import check_temperature, tempered
 from rllib_ppg.core.tensor_folder import TensorFolder, why_damaged
 from rllib_ppg.errors import UserError
 
@@ -55,6 +56,7 @@ class ExportedPolicy:
         *,
         generator: torch.Generator | None = None,
         greedy: bool = False,
+        temperature: float | None = None,
     ) -> np.ndarray:
         """Choose an action for each observation.
 
@@ -65,27 +67,32 @@ class ExportedPolicy:
                 beginning its first action; for a network that takes them
                 (`network.takes_prev_actions`), and for no other.
             generator: What to draw from (a generator of the CPU); torch's global one if None.
-            greedy: Take the most probable action instead of drawing one.
+            greedy: Take the most probable action instead of drawing one, as at temperature 0.
+            temperature: Draw from softmax(logits / temperature); None: `meta.temperature`, at which
+                the training evaluated.
 
         Returns:
             Actions (N, ...) as the environment takes them.
 
         Raises:
-            UserError: If shape or type of the observations are others than in training.
+            UserError: If shape or type of the observations are others than in training, or the
+                temperature makes no sense.
         """
-        distribution = self._distribution(obs, previous_actions)
-        actions = distribution.mode() if greedy else distribution.sample(generator)
+        at = self._temperature(0.0 if greedy else temperature)
+        distribution = self._distribution(obs, previous_actions, at)
+        actions = distribution.sample(generator) if at else distribution.mode()
         return self.meta.env_actions(actions.numpy())
 
     @torch.inference_mode()
     def probabilities(
-        self, obs: Any, previous_actions: Any = None
+        self, obs: Any, previous_actions: Any = None, *, temperature: float | None = None
     ) -> np.ndarray | tuple[np.ndarray, ...]:
-        """Compute the probability of every action.
+        """Compute the probability with which `act` takes every action.
 
         Args:
             obs: As for `act`.
             previous_actions: As for `act`.
+            temperature: As for `act`; at 0 the most probable action has probability 1.
 
         Returns:
             float32 (N, A), in the order of the environment's actions; where an action is several
@@ -94,14 +101,19 @@ class ExportedPolicy:
         Raises:
             UserError: If the actions are continuous, or as for `act`.
         """
-        distribution = self._distribution(obs, previous_actions)
+        at = self._temperature(temperature)
+        distribution = self._distribution(obs, previous_actions, at)
         if isinstance(distribution, Categorical):
-            return distribution.log_probs.exp().numpy()
+            return _probabilities(distribution, at)
         if isinstance(distribution, MultiCategorical):
-            return tuple(part.log_probs.exp().numpy() for part in distribution.parts)
+            return tuple(_probabilities(part, at) for part in distribution.parts)
         raise UserError("The actions of this policy are continuous: they have no probabilities.")
 
-    def _distribution(self, obs: Any, previous_actions: Any) -> Distribution:
+    def _temperature(self, given: float | None) -> float:
+        check_temperature(given)
+        return self.meta.temperature if given is None else given
+
+    def _distribution(self, obs: Any, previous_actions: Any, temperature: float) -> Distribution:
         device = next(self.network.parameters()).device
         rows = torch.from_numpy(self._checked(obs)).to(device)
         if self.meta.observations.start:
@@ -109,7 +121,8 @@ class ExportedPolicy:
         before = self._checked_actions(previous_actions, len(rows))
         logits, _ = self.network.policy(rows, None if before is None else before.to(device))
         # On the CPU, so that one generator draws the same actions on every device.
-        return self.meta.action.distribution(logits.float().cpu())
+        inputs = tempered(self.meta.action, logits.float().cpu(), temperature)
+        return self.meta.action.distribution(inputs)
 
     def _checked_actions(self, given: Any, count: int) -> Tensor | None:
         """The policy's own previous actions (N,), refused where the network would misread them."""
@@ -141,6 +154,14 @@ class ExportedPolicy:
             )
         # A copy where the array cannot be written: torch would warn of it.
         return np.require(given, dtype, ["C", "W"])
+
+
+def _probabilities(distribution: Categorical, temperature: float) -> np.ndarray:
+    """Probabilities (N, A) of one choice."""
+    if temperature:
+        return distribution.log_probs.exp().numpy()
+    count = distribution.log_probs.shape[-1]
+    return torch.nn.functional.one_hot(distribution.mode(), count).float().numpy()
 
 
 def save_policy(

@@ -16,6 +16,7 @@ from torch import nn
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.encoders import ImpalaEncoder, MLPEncoder
 from rllib_ppg.core.networks import Arch, PhasicNetwork
+from rllib_ppg.core.temperature import check_temperature
 
 NetworkKind = Literal["impala", "mlp"]
 Scaling = Literal["none", "unsquash", "clip"]
@@ -127,6 +128,7 @@ class PolicyMeta:
         frame_stack: Number of last frames in an observation, oldest first, on the channel axis.
         env_steps: Environment steps of its training.
         version: Version of rllib_ppg that exported it.
+        temperature: At which it acts unless another is asked for; 0 takes the most probable action.
     """
 
     network: NetworkSpec
@@ -138,6 +140,7 @@ class PolicyMeta:
     frame_stack: int
     env_steps: int
     version: str
+    temperature: float = 1.0
 
 
 _PARTS: dict[str, Any] = {
@@ -163,6 +166,7 @@ def from_json(content: Mapping[str, Any]) -> PolicyMeta:
     Raises:
         KeyError, TypeError, ValueError: If it is none.
     """
+    content = {"temperature": 1.0, **content}  # older ones have none
     values = {part.name: content[part.name] for part in fields(PolicyMeta)}
     for name, part in _PARTS.items():
         values[name] = part(**{key: _tuples(value) for key, value in values[name].items()})
@@ -193,6 +197,8 @@ def _check(meta: PolicyMeta) -> None:
         _check_type(name, getattr(meta, name), str)
     for name in ("frame_stack", "env_steps"):
         _check_type(name, getattr(meta, name), int)
+    _check_type("temperature", meta.temperature, int | float)
+    check_temperature(meta.temperature)
     _check_bounds(meta.env_actions)
     meta.env_actions(np.zeros((1, *meta.action.shape), int if meta.env_actions.start else float))
 
@@ -207,6 +213,6 @@ def _check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
         raise ValueError(f"{name} {value!r} is none of {', '.join(allowed)}")
 
 
-def _check_type(name: str, value: Any, kind: type) -> None:
+def _check_type(name: str, value: Any, kind: Any) -> None:
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {value!r}")
