@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import pytest
 from app_helpers import SMALL, Run, command
 from evaluation import config_of
@@ -110,6 +111,30 @@ def test_a_mistake_gets_one_message_before_anything_is_played(capsys, procgen, w
     run = evaluated(capsys, procgen, *words)
     assert run.code == 2 and why in run.err, run
     assert run.err.startswith("Error: ") and len(run.err.strip().splitlines()) == 1
+
+
+def test_rewards_that_are_not_finite_end_it_and_overwrite_nothing(
+    capsys, cartpole: str, tmp_path: Path
+):
+    (tmp_path / "lost.py").write_text(
+        "from gymnasium import register\n"
+        "from gymnasium.envs.classic_control import CartPoleEnv\n"
+        "class Lost(CartPoleEnv):\n"
+        "    def step(self, action):\n"
+        "        obs, _, *more = super().step(action)\n"
+        "        return obs, float('nan'), *more\n"
+        "register('CartPole-v1', Lost, max_episode_steps=500)\n"
+    )
+    out = tmp_path / "e.json"
+    out.write_text("earlier")
+    before = gymnasium.registry["CartPole-v1"]
+    try:
+        words = ("--episodes", 2, "--from", tmp_path / "lost.py", "--out", out)
+        run = evaluated(capsys, cartpole, *words)
+    finally:
+        gymnasium.registry["CartPole-v1"] = before
+    assert run.code == 2 and "Environment 0 of CartPole-v1 gave a reward of nan" in run.err, run
+    assert "Traceback" not in run.err and out.read_text() == "earlier"
 
 
 @pytest.mark.parametrize("words", [["--games", "maze"], ["--levels", "test"]])
