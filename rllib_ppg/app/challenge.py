@@ -190,7 +190,7 @@ def describe(challenge: Challenge, sized: "Sized") -> list[str]:
         names = ("num_envs", "rollout_fragment_length", "n_pi", "nminibatch", "aux_mbsize")
         shown = ", ".join(f"{name} {sized.config[name]}" for name in names if name in sized.config)
         lines.append(f"  rehearsal    budget scale {scale:g}: {shown}")
-    return [*lines, *(f"  {note}" for note in challenge.notes)]
+    return [*lines, *(f"  {note}" for note in [*challenge.notes, *sized.notes])]
 
 
 def _dry_run(run: _Run) -> int:
@@ -200,7 +200,7 @@ def _dry_run(run: _Run) -> int:
     track = run.challenge.protocol.tracks[0]
     experiment = track_experiment(run.challenge, run.sized, track)
     if len(run.challenge.protocol.tracks) > 1:
-        print("The tracks differ in env_config.num_levels only; the first one:")
+        print("The tracks differ only in the levels that they train on; the first one:")
     print()
     return dry_run([experiment], run.settings, train_flags(run.flags))
 
