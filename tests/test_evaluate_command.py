@@ -56,13 +56,25 @@ def test_the_file_agrees_with_the_table(capsys, procgen: str, tmp_path: Path):
 
 def test_other_games_are_marked_as_transfer(capsys, procgen: str, tmp_path: Path):
     out = tmp_path / "e.json"
-    words = ("--episodes", 1, "--games", "bossfight,starpilot", "--policy", "random", "-o", out)
+    words = ("--episodes", 1, "--games", "bossfight,starpilot", "-o", out)
     run = evaluated(capsys, procgen, *words)
     assert run.code == 0 and "bossfight (transfer)" in run.out, run
+    assert "easy levels" in run.out
     content = json.loads(out.read_text())
     assert [game["settings"]["transfer"] for game in content["games"]] == [True, False]
-    # A random policy is not the checkpoint's.
-    assert content["checkpoint"] is None
+    assert content["summary"]["num_games"] == content["summary"]["transfer"]["num_games"] == 1
+
+
+def test_a_random_policy_is_not_the_checkpoint_s_and_nothing_is_transfer_to_it(
+    capsys, procgen: str, tmp_path: Path
+):
+    out = tmp_path / "e.json"
+    words = ("--episodes", 1, "--games", "bossfight,starpilot", "--policy", "random", "-o", out)
+    run = evaluated(capsys, procgen, *words)
+    assert run.code == 0 and "mean of 2 games" in run.out and "transfer" not in run.out, run
+    content = json.loads(out.read_text())
+    assert not any(game["settings"]["transfer"] for game in content["games"])
+    assert content["checkpoint"] is None and content["summary"]["num_games"] == 2
 
 
 def test_other_environments_work_too(capsys, cartpole: str, tmp_path: Path):
