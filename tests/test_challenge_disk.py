@@ -56,3 +56,12 @@ def test_a_line_cut_off_by_a_kill_does_not_count(tmp_path: Path):
     with (folder / "result.json").open("a") as file:
         file.write(json.dumps({**row, "training_iteration": 2})[:-9])
     assert read_trained(folder).iteration == 1
+
+
+@pytest.mark.parametrize("change", [{"timesteps_total": None}, {"time_total_s": "x"}, {"info": 3}])
+def test_results_that_training_does_not_write_are_refused(tmp_path: Path, change: dict):
+    folder = trained(tmp_path, "maze", 1, {100: 1.0})
+    row = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps({**row, **change}) + "\n")
+    with pytest.raises(UserError, match=r"result\.json is not as training writes it"):
+        find_trained(tmp_path)

@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 
 from rllib_ppg.app.challenge_disk import Trained, find_trained
-from rllib_ppg.app.challenge_evaluate import belongs, evaluation_path, read_evaluation
+from rllib_ppg.app.challenge_evaluate import (
+    Evaluation,
+    evaluation_path,
+    read_evaluation,
+    why_missing,
+)
 from rllib_ppg.app.challenge_protocol import BOTH, DIFFICULTY, Protocol, levels_of
 from rllib_ppg.app.plot_evaluations import CHALLENGE, CHALLENGE_FILE, VERSION
 from rllib_ppg.app.plot_scores import NUM_RESAMPLES
@@ -46,8 +51,9 @@ def collect(folder: Path, name: str, protocol: Protocol) -> tuple[list[Json], li
         trained = find_trained(folder / track)
         for key in ((game, seed) for game in protocol.games for seed in protocol.seeds):
             one = trained.get(key)
-            scores = {} if one is None else _evaluations(folder, track, one)
-            why = _reason(track, one, scores)
+            scores, why = (
+                ({}, "not trained") if one is None else _read(folder, track, one, protocol)
+            )
             if one is None or why:
                 missing.append({"track": track, "game": key[0], "seed": key[1], "reason": why})
                 continue
@@ -56,25 +62,26 @@ def collect(folder: Path, name: str, protocol: Protocol) -> tuple[list[Json], li
     return runs, missing
 
 
-def _evaluations(folder: Path, track: str, one: Trained) -> dict[str, Json]:
-    found = {}
-    for levels in levels_of(track):
-        content = read_evaluation(evaluation_path(folder, track, one.game, one.seed, levels))
-        if content is not None and belongs(content, one):
-            found[levels] = content
-    return found
-
-
-def _reason(track: str, one: Trained | None, scores: Mapping[str, Json]) -> str:
-    if one is None:
-        return "not trained"
+def _read(
+    folder: Path, track: str, one: Trained, protocol: Protocol
+) -> tuple[dict[str, Evaluation], str]:
+    """A trial's evaluations by levels, and why one is missing; empty where none is."""
     if not one.done:
-        return f"training ended after {one.env_steps:,} steps, before its budget"
-    lacking = [levels for levels in levels_of(track) if levels not in scores]
-    return f"not evaluated on {' and '.join(lacking)} levels" if lacking else ""
+        return {}, f"training ended after {one.env_steps:,} steps, before its budget"
+    found: dict[str, Evaluation] = {}
+    reasons = []
+    for levels in levels_of(track):
+        path = evaluation_path(folder, track, one.game, one.seed, levels)
+        content = read_evaluation(path)
+        reasons.append(why_missing(content, path, one, levels, protocol))
+        if content is not None:
+            found[levels] = content
+    return found, "; ".join(filter(None, reasons))
 
 
-def _run(folder: Path, track: str, label: str, one: Trained, scores: Mapping[str, Json]) -> Json:
+def _run(
+    folder: Path, track: str, label: str, one: Trained, scores: Mapping[str, Evaluation]
+) -> Json:
     first = scores[SCORED]
     return {
         "track": track,
@@ -86,17 +93,12 @@ def _run(folder: Path, track: str, label: str, one: Trained, scores: Mapping[str
         "train_seconds": one.seconds,
         "aux_phases": one.aux_phases,
         "trial": str(one.folder.relative_to(folder)),
-        "checkpoint": Path(first["checkpoint"]).name,
-        "evaluation_seed": first["settings"]["seed"],
-        "temperature": first["settings"]["temperature"],
-        **{levels: _summary(content) for levels, content in scores.items()},
+        "checkpoint": Path(first.checkpoint).name,
+        "evaluation_seed": first.settings.seed,
+        "temperature": first.settings.temperature,
+        **{levels: content.summary.model_dump() for levels, content in scores.items()},
         "curve": one.curve(),
     }
-
-
-def _summary(content: Json) -> Json:
-    names = ("mean", "stderr", "num_episodes", "length_mean")
-    return {name: content["summary"][name] for name in names}
 
 
 def make_results(folder: Path, name: str, protocol: Protocol, versions: Json, budget: Json) -> Json:
