@@ -5,10 +5,11 @@ docs/challenge.md defines the numbers, docs/plots.md the part of the format that
 Shape key: R runs (seeds), M games.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from rllib_ppg.app.challenge_evaluate import (
 from rllib_ppg.app.challenge_protocol import BOTH, DIFFICULTY, Protocol, levels_of
 from rllib_ppg.app.plot_evaluations import CHALLENGE, CHALLENGE_FILE, VERSION
 from rllib_ppg.app.plot_scores import NUM_RESAMPLES
+from rllib_ppg.app.run_folder import VERSIONS
 from rllib_ppg.core.intervals import bootstrap_interval, interquartile_mean, mean
 from rllib_ppg.core.learning_curves import area_under_curve, steps_to_threshold
 from rllib_ppg.core.scores import (
@@ -39,14 +41,25 @@ SCORED = "all"
 """The levels that are scored, on both tracks."""
 
 
-def collect(folder: Path, name: str, protocol: Protocol) -> tuple[list[Json], list[Json]]:
-    """Read what there is of a challenge.
+class Collected(NamedTuple):
+    """What there is of a challenge.
 
-    Returns:
-        The runs with all their evaluations, and those without, each with the reason.
+    Attributes:
+        runs: The runs with all their evaluations.
+        missing: Those without, each with the reason.
+        evaluated_with: The different versions that the runs were evaluated with.
     """
+
+    runs: list[Json]
+    missing: list[Json]
+    evaluated_with: list[Json]
+
+
+def collect(folder: Path, name: str, protocol: Protocol) -> Collected:
+    """Read what there is of a challenge."""
     runs: list[Json] = []
     missing: list[Json] = []
+    evaluated_with: list[Json] = []
     for track in protocol.tracks:
         trained = find_trained(folder / track)
         for key in ((game, seed) for game in protocol.games for seed in protocol.seeds):
@@ -59,7 +72,8 @@ def collect(folder: Path, name: str, protocol: Protocol) -> tuple[list[Json], li
                 continue
             label = f"{name}, {track.replace('_', ' ')}" if protocol.track == BOTH else name
             runs.append(_run(folder, track, label, one, scores))
-    return runs, missing
+            evaluated_with += [content.versions for content in scores.values()]
+    return Collected(runs, missing, distinct(evaluated_with))
 
 
 def _read(
@@ -101,6 +115,24 @@ def _run(
     }
 
 
+def trained_with(folder: Path) -> list[Json]:
+    """The different versions that a track was trained with: a resume may bring others.
+
+    Args:
+        folder: The track's folder; none are known where its `versions.json` is gone or broken.
+    """
+    try:
+        launches = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
+        return distinct([{k: v for k, v in each.items() if k != "time"} for each in launches])
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+
+
+def distinct(found: Sequence[Json]) -> list[Json]:
+    """The different ones of some versions, in their order."""
+    return [each for index, each in enumerate(found) if each not in found[:index]]
+
+
 def make_results(folder: Path, name: str, protocol: Protocol, versions: Json, budget: Json) -> Json:
     """Return the content of results.json.
 
@@ -108,10 +140,10 @@ def make_results(folder: Path, name: str, protocol: Protocol, versions: Json, bu
         folder: The challenge's folder.
         name: The challenge's name.
         protocol: Which tracks, games and seeds count, and how they are scored.
-        versions: Of all that decides on the numbers.
+        versions: Of this process, which scores.
         budget: What the trials had.
     """
-    runs, missing = collect(folder, name, protocol)
+    runs, missing, evaluated_with = collect(folder, name, protocol)
     table = get_table(protocol.score_table)
     for run in runs:
         run["score"] = _score(run[SCORED]["mean"], run["game"], table.name)
@@ -129,7 +161,11 @@ def make_results(folder: Path, name: str, protocol: Protocol, versions: Json, bu
         "score_table": {"name": table.name, "source": table.source, "ranges": ranges},
         "threshold": protocol.threshold,
         "budget": budget,
-        "versions": versions,
+        "versions": {
+            "training": {track: trained_with(folder / track) for track in protocol.tracks},
+            "evaluation": evaluated_with,
+            "scoring": versions,
+        },
         "summary": summaries,
         "missing": missing,
         "runs": runs,
