@@ -1,12 +1,14 @@
 """App: the trials of a challenge as they lie on disk."""
 
+import shutil
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rllib_ppg.algorithm.checkpoint_files import newest_whole
+from rllib_ppg.algorithm.checkpoint import leave_out_phase
+from rllib_ppg.algorithm.checkpoint_files import checkpoint_folders, newest_whole
 from rllib_ppg.app.plot_runs import Reading, read_params, read_runs
 from rllib_ppg.app.result_files import RESULTS, iteration_of, results
 from rllib_ppg.app.result_keys import LEARNER_STATS
@@ -64,6 +66,20 @@ class Trained:
             return self.done and bool(self.checkpoint())
         except UserError:
             return False
+
+    def tidy(self) -> None:
+        """Keep of a finished trial what its evaluation needs: its last checkpoint, made small.
+
+        A checkpoint that cannot be removed stays.
+        """
+        try:
+            last = self.checkpoint()
+            leave_out_phase(last)
+        except (UserError, OSError):
+            return
+        for folder in checkpoint_folders(self.folder):
+            if folder != last:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def curve(self) -> dict[str, list[Any]]:
         """Its learning curve: mean returns of the training's episodes by environment steps."""

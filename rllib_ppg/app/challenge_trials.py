@@ -15,6 +15,7 @@ from rllib_ppg.app.challenge_file import Challenge
 from rllib_ppg.app.challenge_guard import TimeGuard
 from rllib_ppg.app.challenge_protocol import DIFFICULTY, TRAIN_LEVELS
 from rllib_ppg.app.challenge_scale import scaled_config, sizes_of
+from rllib_ppg.app.challenge_space import DiskSpace, estimate, trials_at_a_time
 from rllib_ppg.app.checks import check_ppg
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.errors import UserError
@@ -29,6 +30,7 @@ class Sized:
         rows: Environment steps of an iteration, N x T.
         steps: Environment steps of a trial: whole iterations within the budget.
         aux_phases: Auxiliary phases within that.
+        space: What all trials take on disk.
         notes: What to say before it starts.
     """
 
@@ -36,6 +38,7 @@ class Sized:
     rows: int
     steps: int
     aux_phases: int
+    space: DiskSpace
     notes: list[str] = field(default_factory=list)
 
 
@@ -64,7 +67,17 @@ def size(challenge: Challenge, settings: cluster.RaySettings) -> Sized:
             " give more steps, a smaller num_envs, or --budget-scale."
         )
     steps = protocol.steps // sizes.rows * sizes.rows
-    return Sized(config, sizes.rows, steps, sizes.aux_phases(steps), _notes(challenge, config))
+    space = estimate(
+        checked,
+        challenge.experiment.keys.checkpoint_config,
+        iterations=steps // sizes.rows,
+        trials=protocol.num_trials,
+        at_a_time=trials_at_a_time(
+            checked, {"CPU": cpus, "GPU": gpus}, challenge.experiment.keys.max_concurrent_trials
+        ),
+    )
+    notes = _notes(challenge, config)
+    return Sized(config, sizes.rows, steps, sizes.aux_phases(steps), space, notes)
 
 
 def _notes(challenge: Challenge, config: Mapping[str, Any]) -> list[str]:
