@@ -1,12 +1,14 @@
 """The time guard: a trial ends before its seconds, and one that has ended rests."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from challenge_files import trained
 from ray import cloudpickle
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from rllib_ppg.app.challenge_disk import BETWEEN
@@ -117,3 +119,23 @@ def test_a_new_trial_is_left_alone():
     new = SimpleNamespace(status="PENDING", relative_logdir=None)
     TimeGuard(100, 5, 0).on_trial_add(None, new)
     assert new.status == "PENDING"
+
+
+def test_trials_that_are_over_are_tidied_before_the_next_one_begins(tmp_path: Path):
+    def trial(game: str, status: str, *, done: bool = True) -> SimpleNamespace:
+        folder = trained(tmp_path, game, 1, {100: 1.0, 200: 2.0}, done=done)
+        shutil.copytree(folder / "checkpoint_000001", folder / "checkpoint_000000")
+        return SimpleNamespace(trial_id=game, status=status, path=str(folder))
+
+    trials = [
+        trial("maze", Trial.TERMINATED),
+        trial("heist", Trial.RUNNING),
+        trial("ninja", Trial.TERMINATED, done=False),
+    ]
+    controller = SimpleNamespace(
+        get_trials=lambda: trials, get_live_trials=lambda: [], search_alg=None
+    )
+    guard = cloudpickle.loads(cloudpickle.dumps(TimeGuard(100, 5, 0)))
+    guard.choose_trial_to_run(controller)
+    left = {each.trial_id: len(list(Path(each.path).glob("checkpoint_*"))) for each in trials}
+    assert left == {"maze": 1, "heist": 2, "ninja": 2}

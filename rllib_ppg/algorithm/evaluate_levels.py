@@ -21,7 +21,7 @@ from rllib_ppg.spelling import did_you_mean
 
 LEVELS = ("train", "test", "all")
 CUSTOM = "custom"
-"""What levels are called that the user has chosen by number."""
+"""What levels are called that are known by their numbers only."""
 
 _LEVEL_KEYS = ("num_levels", "start_level")
 
@@ -36,7 +36,7 @@ class Task:
         name: The game, or the environment's name.
         levels: One of `LEVELS` or `CUSTOM`; None for environments without levels.
         distribution_mode: Procgen's difficulty; None for other environments.
-        transfer: Whether it is another game than the agent was trained on.
+        transfer: Whether it is another game or difficulty than the agent was trained on.
     """
 
     env: Any
@@ -125,21 +125,32 @@ def tasks_while_training(
         if not levels or len(set(levels)) < len(levels):
             raise UserError(f"evaluation_levels={levels}: name some of {', '.join(LEVELS)}, once.")
         wanted = list(levels)
-    elif env == "procgen" and not any(key in (env_config or {}) for key in _LEVEL_KEYS):
-        wanted = _levels_of_interest(parse_options(trained_on))
+    changes = dict(env_config or {})
+    by_default = levels == "auto" and env == "procgen" and not _has_level_keys(changes)
+    training = parse_options(trained_on) if by_default else None
     try:
-        return [
+        if training is not None:
+            wanted = _levels_of_interest(training, parse_options({**trained_on, **changes}))
+        tasks = [
             task
             for name in wanted
-            for task in tasks_beside(env, trained_on, levels=name, env_config=env_config)
+            for task in tasks_beside(env, trained_on, levels=name, env_config=changes)
         ]
     except UserError as error:
         raise UserError(f"evaluation_levels or evaluation_config: {error}") from None
+    if "train" in wanted and any(task.transfer for task in tasks):
+        raise UserError(
+            f"evaluation_levels={levels}: evaluation_config plays another game or difficulty than "
+            "the training, which has no training levels; give test or all."
+        )
+    return tasks
 
 
-def _levels_of_interest(options: ProcgenOptions) -> tuple[str, ...]:
+def _levels_of_interest(training: ProcgenOptions, played: ProcgenOptions) -> tuple[str, ...]:
+    if _is_transfer(training, played):
+        return ("all",)
     try:
-        level_range(options, "test")
+        level_range(training, "test")
     except UserError:
         return ("all",)
     return ("train", "test")
@@ -223,7 +234,7 @@ def _procgen_tasks(
     if "rand_seed" in changes:
         raise UserError("env_config.rand_seed: the levels are drawn by seed; give that instead.")
     training = parse_options(trained_on)
-    chosen = any(key in changes for key in _LEVEL_KEYS)
+    chosen = _has_level_keys(changes)
     if chosen and levels is not None:
         raise UserError(
             f"levels={levels} and env_config.num_levels or start_level both say which levels are "
@@ -234,17 +245,32 @@ def _procgen_tasks(
     tasks = []
     for game in games or [changes.get("env_name", training.env_name)]:
         options = parse_options({**trained_on, **played, **changes, "env_name": game})
+        transfer = _is_transfer(training, options)
+        # The same numbers are no levels of the training in another game or difficulty.
+        by_number = chosen or (transfer and wanted == "train")
         tasks.append(
             Task(
                 "procgen",
                 options.model_dump(exclude={"rand_seed"}),
                 game,
-                CUSTOM if chosen else wanted,
+                CUSTOM if by_number else wanted,
                 options.distribution_mode,
-                game != training.env_name,
+                transfer,
             )
         )
     return tasks
+
+
+def _has_level_keys(changes: Mapping[str, Any] | None) -> bool:
+    return any(key in (changes or {}) for key in _LEVEL_KEYS)
+
+
+def _is_transfer(training: ProcgenOptions, played: ProcgenOptions) -> bool:
+    """Whether a game or difficulty is played that is not the training's."""
+    return (training.env_name, training.distribution_mode) != (
+        played.env_name,
+        played.distribution_mode,
+    )
 
 
 def check_fits(policy: PPGTorchPolicy, task: Task) -> None:

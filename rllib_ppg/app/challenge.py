@@ -171,7 +171,7 @@ def describe(challenge: Challenge, sized: "Sized") -> list[str]:
 
     protocol = challenge.protocol
     games, seeds, tracks = protocol.games, protocol.seeds, protocol.tracks
-    trials = len(games) * len(seeds) * len(tracks)
+    trials = protocol.num_trials
     scale = protocol.budget_scale
     lines = [
         f"{challenge.name}: {trials} trials, {len(tracks)} track(s) x {len(games)} game(s) x "
@@ -186,11 +186,13 @@ def describe(challenge: Challenge, sized: "Sized") -> list[str]:
         f"  evaluation   {protocol.episodes} episodes, score table {protocol.score_table}",
         f"  results to   {challenge.folder}",
     ]
+    first, *warning = sized.space.lines(challenge.folder)
+    lines += [f"  disk         {first}", *(f"  {text}" for text in warning)]
     if scale < 1:
         names = ("num_envs", "rollout_fragment_length", "n_pi", "nminibatch", "aux_mbsize")
         shown = ", ".join(f"{name} {sized.config[name]}" for name in names if name in sized.config)
         lines.append(f"  rehearsal    budget scale {scale:g}: {shown}")
-    return [*lines, *(f"  {note}" for note in challenge.notes)]
+    return [*lines, *(f"  {note}" for note in [*challenge.notes, *sized.notes])]
 
 
 def _dry_run(run: _Run) -> int:
@@ -200,7 +202,7 @@ def _dry_run(run: _Run) -> int:
     track = run.challenge.protocol.tracks[0]
     experiment = track_experiment(run.challenge, run.sized, track)
     if len(run.challenge.protocol.tracks) > 1:
-        print("The tracks differ in env_config.num_levels only; the first one:")
+        print("The tracks differ only in the levels that they train on; the first one:")
     print()
     return dry_run([experiment], run.settings, train_flags(run.flags))
 
@@ -254,6 +256,9 @@ def _track(experiment: "Experiment", run: _Run, stack: ExitStack) -> int:
         if code >= INTERRUPTED:
             return code
     trained = find_trained(folder / track)
+    for one in trained.values():
+        if one.done:
+            one.tidy()
     wanted = [
         trained[game, seed]
         for game in protocol.games

@@ -21,6 +21,9 @@ SAFETY = 1.1
 class TimeGuard(FIFOScheduler):
     """Stops trials, in the order of submission, before their seconds are over.
 
+    A trial that is over is tidied before the next one begins, so that the disk holds little but the
+    checkpoints of those that train.
+
     Tune pickles it into the results folder and takes it from there on a resume; what it knows of a
     trial it then learns from the trial's results.
 
@@ -34,10 +37,25 @@ class TimeGuard(FIFOScheduler):
         super().__init__()
         self._end = seconds - margin
         self._slice_s = slice_s
+        self._forget()
+
+    def _forget(self) -> None:
         self._longest: dict[str, float] = {}
         self._longest_gap: dict[str, float] = {}
         self._between: dict[str, float] = {}
         self._last: dict[str, float] = {}
+        self._tidied: set[str] = set()
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Choose the next trial, once those that are over are tidied."""
+        for trial in tune_controller.get_trials():
+            if trial.status == Trial.TERMINATED and trial.trial_id not in self._tidied:
+                self._tidied.add(trial.trial_id)
+                over = read_trained(Path(trial.path))
+                if over is not None and over.done:
+                    over.tidy()
+        chosen: Trial | None = super().choose_trial_to_run(tune_controller)
+        return chosen
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Let a trial rest that had reached its end before the process was killed.
@@ -73,5 +91,6 @@ class TimeGuard(FIFOScheduler):
         self._last[key] = now
         return max(0.0, gap)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_longest": {}, "_longest_gap": {}, "_between": {}, "_last": {}}
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()

@@ -183,6 +183,8 @@ def make_plan(flags: EvaluateFlags, folder: Path, changes: dict[str, Any]) -> Pl
     policy, env_steps = read_policy(folder)
     tasks = make_tasks(policy, games=_games(flags.games), levels=flags.levels, env_config=changes)
     agent = make_agent(policy, flags.policy, flags.temperature)
+    if flags.policy == "random":  # it was trained on nothing, so that all games are alike to it
+        tasks = [replace(task, transfer=False) for task in tasks]
     blocks = [
         make_blocks(
             task.env, task.env_config, task.name,
@@ -319,4 +321,7 @@ def _who(plan: Plan) -> str:
     else:
         way = "the most probable actions" if not temperature else f"temperature {temperature:g}"
         who = f"Agent of {plan.env_steps:,} environment steps, {way}"
-    return f"\n{who}; seed {plan.settings['seed']}, {plan.settings['num_envs']} environments a game"
+    modes = sorted({task.distribution_mode for task in plan.tasks if task.distribution_mode})
+    played = "".join(f"{mode} levels, " for mode in modes)
+    many = plan.settings["num_envs"]
+    return f"\n{who}; {played}seed {plan.settings['seed']}, {many} environments a game"

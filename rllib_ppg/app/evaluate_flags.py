@@ -31,7 +31,7 @@ _LEVELS = (
 )
 _GAMES = (
     "Games of Procgen, with commas between them, or all. Others than the training's are marked as "
-    "transfer. Default: the training's."
+    "transfer and have a mean of their own. Default: the training's."
 )
 _SEED = "Seed of levels and actions, from 0; the same seed plays the same episodes. Default: 0."
 _CONFIG = 'Changes of the environment: \'{"env_config": {"use_backgrounds": false}}\'.'

@@ -62,7 +62,21 @@ def document(outcomes: Sequence[Outcome], settings: Mapping[str, Any], **more: A
 
 
 def overall(outcomes: Sequence[Outcome]) -> Json:
-    """Summarise several games: the mean over games of their mean normalised returns.
+    """Summarise several games, those that are transfer apart."""
+    trained, transfer = by_transfer(outcomes)
+    return {**_mean_score(trained), "transfer": _mean_score(transfer)}
+
+
+def by_transfer(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
+    """The games that are no transfer, and those that are: they never share a mean."""
+    return (
+        [outcome for outcome in outcomes if not outcome.task.transfer],
+        [outcome for outcome in outcomes if outcome.task.transfer],
+    )
+
+
+def _mean_score(outcomes: Sequence[Outcome]) -> Json:
+    """The mean over games of their mean normalised returns.
 
     Returns of different games have no common scale, so there is none where a game has no score, or
     where they are by different tables.
@@ -71,7 +85,7 @@ def overall(outcomes: Sequence[Outcome]) -> Json:
     known = [score for score in scores if score is not None]
     tables = {outcome.table for outcome in outcomes}
     summary: Json = {"num_games": len(outcomes), "normalised": None}
-    if len(known) == len(scores) and len(tables) == 1:
+    if known and len(known) == len(scores) and len(tables) == 1:
         mean = sum(score for score, _ in known) / len(known)
         # Games are played independently of each other.
         stderr = math.sqrt(sum(error**2 for _, error in known)) / len(known)
@@ -180,7 +194,7 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 
 def print_table(outcomes: Sequence[Outcome]) -> None:
-    """Print the games with their numbers, and the mean score of several."""
+    """Print the games with their numbers, and mean scores, those of transfer games apart."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("game")
     scored = any(outcome.table for outcome in outcomes)
@@ -197,15 +211,18 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
             _with_error(played.mean, played.stderr, 2),
             *[_with_error(*outcome.score, 3) if outcome.score else ""] * scored,
         )
-    mean = overall(outcomes)["normalised"]
-    if len(outcomes) > 1 and mean is not None:
-        score = _with_error(mean["mean"], mean["stderr"] or math.nan, 3)
-        table.add_row(f"mean of {len(outcomes)} games", "", "", "", "", score)
+    for found, kind in zip(by_transfer(outcomes), ("", "transfer "), strict=True):
+        mean = _mean_score(found)["normalised"]
+        if len(found) > 1 and mean is not None:
+            score = _with_error(mean["mean"], mean["stderr"] or math.nan, 3)
+            table.add_row(f"mean of {len(found)} {kind}games", "", "", "", "", score)
     Console().print(table)
     print("+- is the standard error of the mean over episodes of this one agent.")
     names = sorted({outcome.table for outcome in outcomes if outcome.table})
     if names:
         print(f"score: normalised return by {', '.join(names)}; 0 plays blindly, 1 is the best.")
+    if any(outcome.task.transfer for outcome in outcomes):
+        print("(transfer): a game or difficulty that the agent was not trained on.")
 
 
 def _levels(task: Task) -> str:
