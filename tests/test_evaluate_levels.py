@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 from evaluation import procgen_policy
+from gymnasium.spaces import Box, Discrete
 
 from rllib_ppg import UserError
-from rllib_ppg.algorithm.evaluate_levels import level_range, make_tasks, tasks_while_training
+from rllib_ppg.algorithm.evaluate_levels import (
+    check_fits,
+    level_range,
+    make_tasks,
+    tasks_while_training,
+)
 from rllib_ppg.envs.procgen import ProcgenVectorEnv, parse_options
 from rllib_ppg.envs.procgen_options import MAX_INT32
 
@@ -112,10 +118,21 @@ def test_levels_given_by_number_are_neither_train_nor_test():
         ({"levels": "test"}, "trained on all levels"),
         ({"levels": "all", "env_config": {"num_levels": 3}}, "give one"),
         ({"env_config": {"rand_seed": 3}}, "drawn by seed"),
-        ({"env_config": {"frame_stack": 2}}, "was trained with"),
+        ({"env_config": {"frame_stack": 2}}, "the agent was trained with"),
         ({"env_config": {"distribution_mode": "memory"}}, "has no distribution_mode"),
     ],
 )
 def test_what_contradicts_itself_or_the_agent_is_refused(options: dict, why: str):
     with pytest.raises(UserError, match=why):
         make_tasks(procgen_policy(), **options)
+
+
+def test_a_policy_fits_only_the_spaces_that_it_was_trained_with():
+    policy = procgen_policy()
+    images, actions = Box(0, 255, (64, 64, 3), np.uint8), Discrete(15)
+    check_fits(policy, "game", images, actions)
+    for observations in (Box(0, 255, (64, 64, 6), np.uint8), Box(0, 255, (64, 64, 3), np.float32)):
+        with pytest.raises(UserError, match="game has observations"):
+            check_fits(policy, "game", observations, actions)
+    with pytest.raises(UserError, match=r"Discrete\(2\).*was trained with.*Discrete\(15\)"):
+        check_fits(policy, "game", images, Discrete(2))

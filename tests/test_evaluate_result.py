@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rllib_ppg import UserError
 from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics
 from rllib_ppg.algorithm.evaluate_levels import Task
 from rllib_ppg.app.evaluate_result import (
     Outcome,
-    check_out,
     document,
     overall,
     print_table,
@@ -106,18 +104,6 @@ def test_trained_and_transfer_games_never_share_a_mean(
     assert [row.split("  ")[0] for row in out.splitlines() if "mean of" in row] == [
         "mean of 3 transfer games"
     ]
-
-
-def test_a_file_is_replaced_whole_and_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
-    path = tmp_path / "e.json"
-    path.write_text("old")
-    assert check_out(str(path)) == path and path.read_text() == "old"
-    write(path, {"a": 1})
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["e.json"]
-    for name in ("e.txt", "none/e.json", "", "/proc/e.json"):
-        with pytest.raises(UserError, match="--out"):
-            check_out(str(tmp_path / name))
 
 
 def test_the_table_names_levels_errors_and_score_table(capsys: pytest.CaptureFixture[str]):

@@ -12,16 +12,14 @@ import gymnasium as gym
 
 from rllib_ppg.algorithm import named_environments
 from rllib_ppg.algorithm.actions import action_spec
+from rllib_ppg.algorithm.model import observation_layout
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import env_name
+from rllib_ppg.envs.levels import CUSTOM, LEVELS
 from rllib_ppg.envs.procgen import game_names, parse_options
 from rllib_ppg.envs.procgen_options import MAX_INT32, ProcgenOptions
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
-
-LEVELS = ("train", "test", "all")
-CUSTOM = "custom"
-"""What levels are called that are known by their numbers only."""
 
 _LEVEL_KEYS = ("num_levels", "start_level")
 
@@ -71,7 +69,7 @@ def make_tasks(
         env_config=env_config,
     )  # fmt: skip
     for task in tasks:
-        check_fits(policy, task)
+        check_task_fits(policy, task)
     return tasks
 
 
@@ -273,22 +271,39 @@ def _is_transfer(training: ProcgenOptions, played: ProcgenOptions) -> bool:
     )
 
 
-def check_fits(policy: PPGTorchPolicy, task: Task) -> None:
+def check_task_fits(policy: PPGTorchPolicy, task: Task) -> None:
+    """Refuse a task in whose environment a policy cannot act; it is made for that.
+
+    Raises:
+        UserError: If its spaces are not those of the policy, or it cannot be made.
+    """
+    found = named_environments.spaces(task.env, task.env_config)
+    check_fits(policy, task.name, found.observations, found.actions)
+
+
+def check_fits(
+    policy: PPGTorchPolicy, name: str, observations: gym.Space[Any], actions: gym.Space[Any]
+) -> None:
     """Refuse an environment whose spaces are not those of the policy.
+
+    Args:
+        policy: The policy.
+        name: What the environment is called.
+        observations: Its observation space.
+        actions: Its action space.
 
     Raises:
         UserError: With both.
     """
-    found = named_environments.spaces(task.env, task.env_config)
     space: Any = policy.observation_space
     theirs = getattr(space, "original_space", space)
-    same = _layout(found.observations) == _layout(theirs)
-    if not same or action_spec(found.actions) != policy.action_spec:
+    same = _layout(observations) == _layout(theirs)
+    if not same or action_spec(actions) != policy.action_spec:
         raise UserError(
-            f"{task.name} has observations {found.observations} and actions {found.actions} with "
-            f"this env_config; the agent was trained with {theirs} and {policy.action_space}."
+            f"{name} has observations {observations} and actions {actions} with this env_config; "
+            f"the agent was trained with {theirs} and {policy.action_space}."
         )
 
 
 def _layout(space: gym.Space[Any]) -> tuple[Any, Any]:
-    return space.shape, getattr(space, "n", None)
+    return observation_layout(space), getattr(space, "n", None)

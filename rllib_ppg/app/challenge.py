@@ -17,9 +17,14 @@ from rllib_ppg.app.challenge_flags import ChallengeFlags
 from rllib_ppg.app.challenge_protocol import TRAINING_KEYS, Protocol
 from rllib_ppg.app.evaluate_command import Stopped
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.interrupt import Terminated, sigterm_as_exception
+from rllib_ppg.app.interrupt import (
+    INTERRUPTED,
+    Terminated,
+    exit_code_of,
+    sigterm_as_exception,
+)
 from rllib_ppg.app.run_folder import check_writable, locked, versions
-from rllib_ppg.app.train import INTERRUPTED, TERMINATED, import_modules, waiting
+from rllib_ppg.app.train import import_modules, waiting
 from rllib_ppg.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,7 +73,7 @@ def run_challenge(flags: ChallengeFlags, command: Sequence[str]) -> int:
             _say_how_to_go_on(reason, command)
         else:
             print(f"\n{reason} Nothing was begun.", file=sys.stderr)
-        return TERMINATED if terminated else INTERRUPTED
+        return exit_code_of(error)
 
 
 def _is_begun(flags: ChallengeFlags) -> bool:

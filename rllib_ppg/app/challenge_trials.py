@@ -7,7 +7,6 @@ from typing import Any
 
 from rllib_ppg.algorithm import resources
 from rllib_ppg.algorithm.config import PPGConfig
-from rllib_ppg.algorithm.evaluate_levels import LEVELS
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.algorithm.settings import parse_levels
 from rllib_ppg.app import cluster
@@ -18,6 +17,7 @@ from rllib_ppg.app.challenge_scale import scaled_config, sizes_of
 from rllib_ppg.app.challenge_space import DiskSpace, estimate, trials_at_a_time
 from rllib_ppg.app.checks import check_ppg
 from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.envs.levels import LEVELS
 from rllib_ppg.errors import UserError
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_ppg.app import cluster
-from rllib_ppg.app.evaluate_flags import EvaluateFlags
+from rllib_ppg.app.evaluate_flags import POLICIES, EvaluateFlags
 from rllib_ppg.app.export import find_checkpoint
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.interrupt import Interrupt, Terminated, sigterm_as_exception
+from rllib_ppg.app.interrupt import Interrupt, exit_code_of, sigterm_as_exception
 from rllib_ppg.app.train import import_modules, waiting
 from rllib_ppg.app.yaml_reader import read_yaml
 from rllib_ppg.errors import UserError
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from rllib_ppg.algorithm.evaluate_levels import Task
     from rllib_ppg.app.evaluate_result import Outcome
 
-INTERRUPTED, TERMINATED = 130, 143
-POLICIES = ("agent", "random")
 ALL_GAMES = "all"
 
 TRUST = (
@@ -94,7 +92,7 @@ def run_evaluate(flags: EvaluateFlags) -> int:
         return stop.exit_code
     except KeyboardInterrupt as error:  # outside of playing, which looks after signals itself
         print("\nInterrupted; nothing was written.", file=sys.stderr)
-        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        return exit_code_of(error)
 
 
 def _run(flags: EvaluateFlags) -> int:
@@ -173,13 +171,14 @@ def make_plan(flags: EvaluateFlags, folder: Path, changes: dict[str, Any]) -> Pl
     from rllib_ppg.algorithm.evaluate_scores import choose_table
     from rllib_ppg.algorithm.policy_export import read_policy
     from rllib_ppg.app.evaluate import make_agent
-    from rllib_ppg.app.evaluate_result import check_out
+    from rllib_ppg.app.evaluate_result import SUFFIX
+    from rllib_ppg.app.out_file import check_out
 
     count = env_count(flags.episodes, flags.num_envs)
     check_levels(flags.levels)
     check_temperature(flags.temperature)
     if flags.out is not None:
-        check_out(flags.out)
+        check_out(flags.out, [SUFFIX])
     policy, env_steps = read_policy(folder)
     tasks = make_tasks(policy, games=_games(flags.games), levels=flags.levels, env_config=changes)
     agent = make_agent(policy, flags.policy, flags.temperature)
@@ -278,13 +277,14 @@ def _workers(wanted: int | None, num_blocks: int, settings: cluster.RaySettings)
 def _finish(flags: EvaluateFlags, plan: Plan, played: Sequence["EpisodeStatistics"]) -> None:
     """Show the numbers, and write them down."""
     from rllib_ppg.app import evaluate_result as result
+    from rllib_ppg.app.out_file import check_out
 
     outcomes = _outcomes(plan, played)
     print(_who(plan))
     result.print_table(outcomes)
     if flags.out is None:
         return
-    path = result.check_out(flags.out)
+    path = check_out(flags.out, [result.SUFFIX])
     result.write(path, result_document(plan, played))
     print(f"Wrote {path}")
 

@@ -5,7 +5,6 @@ docs/evaluation.md defines the numbers and docs/plots.md the format.
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,17 @@ from rich.console import Console
 from rich.table import Table
 
 from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics
-from rllib_ppg.algorithm.evaluate_levels import CUSTOM, Task
+from rllib_ppg.algorithm.evaluate_levels import Task
 from rllib_ppg.algorithm.evaluate_scores import score
 from rllib_ppg.algorithm.policy_export import plain
+from rllib_ppg.app.out_file import write_out
 from rllib_ppg.app.plot_evaluations import EVALUATION, VERSION
 from rllib_ppg.core.scores import score_range
-from rllib_ppg.errors import UserError
+from rllib_ppg.envs.levels import CUSTOM
 
 Json = dict[str, Any]
+
+SUFFIX = ".json"
 
 
 @dataclass(frozen=True)
@@ -146,51 +148,13 @@ def _whole(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-def check_out(out: str) -> Path:
-    """Return the file to write, once it is clear that it can be.
-
-    Raises:
-        UserError: If it cannot be written, or does not end in .json.
-    """
-    path = Path(out).expanduser().absolute()
-    if path.suffix != ".json":
-        raise UserError(f"--out {out}: give a name that ends in .json.")
-    if path.is_dir():
-        raise UserError(f"--out {out} is a folder; give the name of a file.")
-    if not path.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {path.parent}; make it first.")
-    temporary = _temporary(path)
-    try:
-        temporary.touch()
-        temporary.unlink()
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    return path
-
-
 def write(path: Path, content: Json) -> None:
     """Write a file so that it is there whole or not at all.
 
     Raises:
         UserError: If it cannot be written.
     """
-    temporary = _temporary(path)
-    text = json.dumps(content, indent=1, allow_nan=False)
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path.resolve())
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _unwritable(path, error) from None
-
-
-def _temporary(path: Path) -> Path:
-    target = path.resolve()  # a link stays one
-    return target.with_name(f".{target.name}.{os.getpid()}")
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"--out {path} cannot be written ({error.strerror or error}).")
+    write_out(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 def print_table(outcomes: Sequence[Outcome]) -> None:

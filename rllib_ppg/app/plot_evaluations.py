@@ -14,17 +14,15 @@ from typing import Any
 import numpy as np
 
 from rllib_ppg.app.plot_runs import Curve, Note, Origin, origin_of_config, read_params
+from rllib_ppg.envs.levels import CUSTOM, UNSEEN
 from rllib_ppg.errors import UserError
 
 EVALUATION = "rllib_ppg evaluation"
 CHALLENGE = "rllib_ppg challenge"
 VERSION = 1
 CHALLENGE_FILE = "results.json"
-LEVELS = ("test", "all", "train")
+LEVELS = (*UNSEEN, "train")
 """Levels of an evaluation; the first one that all files have is plotted unless one is chosen."""
-
-CUSTOM = "custom"
-"""Levels that are known by their numbers only; they are compared with nothing."""
 
 _LEVEL_OPTIONS = ("env_name", "num_levels", "start_level")
 

@@ -13,6 +13,7 @@ from rllib_ppg.app.plot_evaluations import LEVELS, Score
 from rllib_ppg.app.plot_runs import Note
 from rllib_ppg.app.plot_tables import FloatArray
 from rllib_ppg.core.intervals import Interval
+from rllib_ppg.envs.levels import UNSEEN
 from rllib_ppg.errors import UserError
 
 NUM_RESAMPLES = 10_000
@@ -117,7 +118,7 @@ def gap_levels(scores: Sequence[Score]) -> str:
     Raises:
         UserError: If a score lacks either.
     """
-    for levels in ("test", "all"):
+    for levels in UNSEEN:
         if all({"train", levels} <= score.returns.keys() for score in scores):
             return levels
     lacking = next(s for s in scores if not {"train", "test"} <= s.returns.keys())
