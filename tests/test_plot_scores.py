@@ -45,6 +45,10 @@ def test_evaluations_that_differ_in_more_than_levels_have_no_mean():
     for two in (
         [played("a", distribution_mode="easy"), played("a", distribution_mode="hard")],
         [played("a", temperature=0), played("b", temperature=1)],
+        [
+            played("a", distribution_mode="hard", transfer=True),
+            played("b", distribution_mode="easy"),
+        ],
     ):
         with pytest.raises(UserError, match="play m in different ways"):
             merge("g", two)

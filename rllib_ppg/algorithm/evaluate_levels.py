@@ -15,7 +15,7 @@ from rllib_ppg.algorithm.actions import action_spec
 from rllib_ppg.algorithm.model import observation_layout
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import env_name
-from rllib_ppg.envs.levels import CUSTOM, LEVELS
+from rllib_ppg.envs.levels import CUSTOM, LEVELS, check_levels
 from rllib_ppg.envs.procgen import game_names, parse_options
 from rllib_ppg.envs.procgen_options import MAX_INT32, ProcgenOptions
 from rllib_ppg.errors import UserError
@@ -183,17 +183,6 @@ def level_range(options: ProcgenOptions, levels: str) -> dict[str, int]:
     if above >= below:
         return {"start_level": start + count, "num_levels": above}
     return {"start_level": 0, "num_levels": below}
-
-
-def check_levels(levels: str | None) -> None:
-    """Refuse a name that is none of `LEVELS`.
-
-    Raises:
-        UserError: With the nearest name.
-    """
-    if levels is not None and levels not in LEVELS:
-        hint = did_you_mean(str(levels), LEVELS)
-        raise UserError(f"levels={levels}: unknown.{hint} Give one of {', '.join(LEVELS)}.")
 
 
 def _refuse_procgen_only(env: Any, games: Sequence[str] | None, levels: str | None) -> None:

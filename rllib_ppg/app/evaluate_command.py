@@ -15,8 +15,10 @@ from rllib_ppg.app.evaluate_flags import POLICIES, EvaluateFlags
 from rllib_ppg.app.export import find_checkpoint
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.interrupt import Interrupt, exit_code_of, sigterm_as_exception
+from rllib_ppg.app.out_file import check_out
 from rllib_ppg.app.train import import_modules, waiting
 from rllib_ppg.app.yaml_reader import read_yaml
+from rllib_ppg.envs.levels import check_levels
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from rllib_ppg.app.evaluate_result import Outcome
 
 ALL_GAMES = "all"
+SUFFIX = ".json"
 
 TRUST = (
     "Reading it unpickles it, which runs what it holds: evaluate only checkpoints from sources "
@@ -121,6 +124,9 @@ def _check_flags(flags: EvaluateFlags) -> int | None:
         raise UserError(f"--policy {flags.policy}: unknown.{hint} Give {' or '.join(POLICIES)}.")
     if flags.normalize not in (None, "none"):
         get_table(flags.normalize)
+    check_levels(flags.levels)
+    if flags.out is not None:
+        check_out(flags.out, [SUFFIX])
     if flags.num_env_runners == "auto":
         return None
     if not flags.num_env_runners.isdecimal():
@@ -167,18 +173,13 @@ def make_plan(flags: EvaluateFlags, folder: Path, changes: dict[str, Any]) -> Pl
     """
     from rllib_ppg.algorithm.evaluate_agents import check_temperature
     from rllib_ppg.algorithm.evaluate_blocks import env_count, make_blocks
-    from rllib_ppg.algorithm.evaluate_levels import check_levels, make_tasks
+    from rllib_ppg.algorithm.evaluate_levels import make_tasks
     from rllib_ppg.algorithm.evaluate_scores import choose_table
     from rllib_ppg.algorithm.policy_export import read_policy
     from rllib_ppg.app.evaluate import make_agent
-    from rllib_ppg.app.evaluate_result import SUFFIX
-    from rllib_ppg.app.out_file import check_out
 
     count = env_count(flags.episodes, flags.num_envs)
-    check_levels(flags.levels)
     check_temperature(flags.temperature)
-    if flags.out is not None:
-        check_out(flags.out, [SUFFIX])
     policy, env_steps = read_policy(folder)
     tasks = make_tasks(policy, games=_games(flags.games), levels=flags.levels, env_config=changes)
     agent = make_agent(policy, flags.policy, flags.temperature)
@@ -277,14 +278,13 @@ def _workers(wanted: int | None, num_blocks: int, settings: cluster.RaySettings)
 def _finish(flags: EvaluateFlags, plan: Plan, played: Sequence["EpisodeStatistics"]) -> None:
     """Show the numbers, and write them down."""
     from rllib_ppg.app import evaluate_result as result
-    from rllib_ppg.app.out_file import check_out
 
     outcomes = _outcomes(plan, played)
     print(_who(plan))
     result.print_table(outcomes)
     if flags.out is None:
         return
-    path = check_out(flags.out, [result.SUFFIX])
+    path = check_out(flags.out, [SUFFIX])
     result.write(path, result_document(plan, played))
     print(f"Wrote {path}")
 

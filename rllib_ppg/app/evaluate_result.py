@@ -24,8 +24,6 @@ from rllib_ppg.envs.levels import CUSTOM
 
 Json = dict[str, Any]
 
-SUFFIX = ".json"
-
 
 @dataclass(frozen=True)
 class Outcome:

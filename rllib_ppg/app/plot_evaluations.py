@@ -130,7 +130,7 @@ def _of_known_levels(
     if not known:
         raise UserError(
             f"{path}: {rest} was played on levels chosen by number, which compare with nothing; "
-            f"evaluate it with --levels {', '.join(LEVELS)}."
+            f"evaluate it with --levels {' or '.join(UNSEEN)}."
         )
     if rest:
         note(f"{path}: left out {rest}, played on levels chosen by number.")

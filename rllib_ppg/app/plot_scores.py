@@ -10,7 +10,7 @@ import numpy as np
 
 from rllib_ppg.app.plot_aggregate import AGGREGATE_NAMES, interval_of
 from rllib_ppg.app.plot_evaluations import LEVELS, Score
-from rllib_ppg.app.plot_runs import Note
+from rllib_ppg.app.plot_runs import Note, Origin
 from rllib_ppg.app.plot_tables import FloatArray
 from rllib_ppg.core.intervals import Interval
 from rllib_ppg.envs.levels import UNSEEN
@@ -71,9 +71,9 @@ def merge(name: str, scores: Sequence[Score]) -> list[Score]:
 
 def _check_alike(name: str, scores: Sequence[Score]) -> None:
     """Refuse a group in which a game was played in different ways."""
-    first: dict[str, Score] = {}
-    for score in scores:
-        one, other = first.setdefault(game_name(score), score).origin, score.origin
+    first: dict[str | None, Origin] = {}
+    for other in (score.origin for score in scores):
+        one = first.setdefault(other.game, other)
         differing = [
             f"{key} {one.played[key]} and {other.played[key]}"
             for key in one.played
