@@ -40,6 +40,12 @@ def bare_returns(game: str, episodes: int, rand_seed: int) -> np.ndarray:
 
 
 def standard_errors_apart(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the difference of two means in units of its standard error."""
+    """Return the difference of two means in units of its standard error.
+
+    Between two constants it is 0 if they are the same, else infinite.
+    """
     variance = one.var(ddof=1) / len(one) + other.var(ddof=1) / len(other)
-    return float((one.mean() - other.mean()) / math.sqrt(variance)) if variance else 0.0
+    difference = float(one.mean() - other.mean())
+    if not variance:
+        return math.copysign(math.inf, difference) if difference else 0.0
+    return difference / math.sqrt(variance)

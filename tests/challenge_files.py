@@ -74,14 +74,17 @@ def trained(
 
 
 def evaluated(path: Path, trial: Path, mean: float, **changes: Any) -> None:
-    """Write the evaluation of a trial's last checkpoint."""
+    """Write the evaluation of a trial's last checkpoint; its levels are the end of its name."""
+    game = json.loads((trial / "params.json").read_text())["env_config"]["env_name"]
+    levels = path.stem.rsplit("-", 1)[-1]
     steps = json.loads((trial / "result.json").read_text().splitlines()[-1])["timesteps_total"]
     content = {
         "format": "rllib_ppg evaluation",
         "version": 1,
         "checkpoint": str(trial / "checkpoint_000001"),
         "env_steps_trained": steps,
-        "settings": {"seed": 0, "temperature": 1.0},
+        "versions": {"rllib_ppg": "0.1"},
+        "settings": {"game": game, "levels": levels, "seed": 0, "temperature": 1.0},
         "summary": {"mean": mean, "stderr": 0.1, "num_episodes": 4, "length_mean": 50.0},
         "episodes": [],
         **changes,

@@ -44,13 +44,15 @@ def trial(
     return path
 
 
-def evaluation(path: Path, mean: float, *, checkpoint: str, levels: str, game: str) -> Path:
+def evaluation(
+    path: Path, mean: float, *, checkpoint: str, levels: str, game: str, **settings: Any
+) -> Path:
     """Write a file as `rllib evaluate --out` does."""
     content = {
         "format": "rllib_ppg evaluation",
         "version": 1,
         "checkpoint": checkpoint,
-        "settings": {"env": "procgen", "game": game, "levels": levels},
+        "settings": {"env": "procgen", "game": game, "levels": levels, **settings},
         "summary": {"mean": mean, "stderr": 0.1},
         "episodes": [],
     }

@@ -138,6 +138,7 @@ def test_a_dry_run_writes_nothing(capsys, tmp_path: Path):
     assert found.code == 0, found
     assert "4 trials, 2 track(s) x 1 game(s) x 2 seed(s)" in found.out
     assert "768 environment steps (6 iterations of 128, 2 auxiliary phases)" in found.out
+    assert "disk         about " in found.out and " are free" in found.out
     assert "Nothing was started" in found.out and not (tmp_path / "out").exists()
 
 

@@ -37,6 +37,37 @@ def test_what_was_played_is_not_played_again(tmp_path: Path):
     assert wanted(tmp_path, one) == ["all", "train"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"summary": {}},
+        {"summary": {"mean": float("nan"), "stderr": None, "num_episodes": 4, "length_mean": 1.0}},
+        {"settings": None},
+        {"settings": {"seed": 0, "temperature": 1.0}},
+        {"checkpoint": None},
+        {"versions": []},
+        {"format": "rllib_ppg challenge"},
+    ],
+)
+def test_a_malformed_evaluation_is_played_again(tmp_path: Path, change: dict):
+    trial = trained(tmp_path / TRACK, "starpilot", 1, {100: 1.0})
+    one = read_trained(trial)
+    path = evaluation_path(tmp_path, TRACK, "starpilot", 1, "all")
+    evaluated(path, trial, 3.0)
+    assert wanted(tmp_path, one) == ["train"]
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert wanted(tmp_path, one) == ["all", "train"]
+
+
+@pytest.mark.parametrize("change", [{"game": "maze"}, {"levels": "test"}, {"seed": 5}])
+def test_an_evaluation_of_something_else_is_played_again(tmp_path: Path, change: dict):
+    trial = trained(tmp_path / TRACK, "starpilot", 1, {100: 1.0})
+    path = evaluation_path(tmp_path, TRACK, "starpilot", 1, "all")
+    settings = {"game": "starpilot", "levels": "all", "seed": 0, "temperature": 1.0}
+    evaluated(path, trial, 3.0, settings={**settings, **change})
+    assert wanted(tmp_path, read_trained(trial)) == ["all", "train"]
+
+
 def test_a_moved_folder_keeps_its_evaluations(tmp_path: Path):
     trial = trained(tmp_path / "a" / TRACK, "starpilot", 1, {100: 1.0})
     evaluated(evaluation_path(tmp_path / "a", TRACK, "starpilot", 1, "all"), trial, 3.0)

@@ -78,6 +78,18 @@ def test_the_report_has_tables_figures_and_the_command(tmp_path: Path, report: s
     assert str(tmp_path) not in report
 
 
+def test_the_report_says_what_was_done_with_which_versions(tmp_path: Path):
+    path, found = both(tmp_path)
+    found["versions"]["training"]["generalization"] = [{"rllib_ppg": "1"}, {"rllib_ppg": "0.9"}]
+    lines = write_report(path, found, ["challenge"]).read_text().splitlines()
+    assert lines[-4:] == [
+        "* training (sample_efficiency) with versions that are not known",
+        "* training (generalization), scoring with rllib_ppg 1",
+        "* training (generalization) with rllib_ppg 0.9",
+        "* evaluation with rllib_ppg 0.1",
+    ]
+
+
 def test_a_rehearsal_says_that_it_is_one(tmp_path: Path):
     path, found = both(tmp_path)
     found["budget"] = {**BUDGET, "scale": 0.01}

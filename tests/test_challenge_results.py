@@ -22,7 +22,9 @@ SCORES = {("maze", 1): 0.2, ("maze", 2): 0.6, ("starpilot", 1): 0.0, ("starpilot
 
 
 def protocol(**keys: Any) -> Protocol:
-    given = {"track": "generalization", "games": ["maze", "starpilot"], "seeds": [1, 2]}
+    given = {
+        "track": "generalization", "games": ["maze", "starpilot"], "seeds": [1, 2], "episodes": 4
+    }  # fmt: skip
     return Protocol(**{**given, **keys})
 
 
@@ -111,7 +113,7 @@ def test_what_is_missing_is_said_and_left_out(tmp_path: Path):
     reasons = {(each["game"], each["seed"]): each["reason"] for each in found["missing"]}
     assert reasons == {
         ("maze", 1): "not evaluated on train levels",
-        ("maze", 2): "not evaluated on all levels",
+        ("maze", 2): "generalization-maze-seed2-all.json is broken",
         ("maze", 3): "not trained",
         ("starpilot", 1): "training ended after 100 steps, before its budget",
         ("starpilot", 3): "not trained",
@@ -125,8 +127,40 @@ def test_an_evaluation_of_an_earlier_checkpoint_does_not_count(tmp_path: Path):
     path.write_text(
         path.read_text().replace('"env_steps_trained": 200', '"env_steps_trained": 100')
     )
-    _, missing = collect(tmp_path, "c", protocol())
+    missing = collect(tmp_path, "c", protocol()).missing
     assert [(each["game"], each["seed"]) for each in missing] == [("maze", 1)]
+
+
+def test_evaluations_of_another_protocol_are_not_mixed_with_its_own(tmp_path: Path):
+    # As a resume with other episodes leaves them that was interrupted.
+    challenge(tmp_path)
+    path = evaluation_path(tmp_path, "generalization", "maze", 2, "train")
+    path.write_text(path.read_text().replace('"num_episodes": 4', '"num_episodes": 8'))
+    for episodes, keys in ((4, {("maze", 2)}), (8, set(MEANS))):
+        runs, missing, _ = collect(tmp_path, "c", protocol(episodes=episodes))
+        assert {(each["game"], each["seed"]) for each in missing} == keys
+        assert len(runs) == 4 - len(keys)
+    reasons = {(each["game"], each["seed"]): each["reason"] for each in missing}
+    assert reasons["maze", 2] == (
+        "generalization-maze-seed2-all.json was played with other settings (episodes 4, not 8)"
+    )
+    assert collect(tmp_path, "c", protocol(evaluation_seed=1)).runs == []
+
+
+def test_versions_are_those_of_the_processes_that_trained_evaluated_and_scored(tmp_path: Path):
+    challenge(tmp_path)
+    found = results(tmp_path)["versions"]
+    assert found["training"] == {"generalization": []}  # its file is gone
+    launches = [{"time": str(k), "rllib_ppg": v} for k, v in enumerate(("0.2", "0.2", "0.3"))]
+    (tmp_path / "generalization" / "versions.json").write_text(json.dumps(launches))
+    path = evaluation_path(tmp_path, "generalization", "maze", 2, "all")
+    path.write_text(path.read_text().replace('"rllib_ppg": "0.1"', '"rllib_ppg": "0.4"'))
+    found = results(tmp_path)["versions"]
+    assert found["training"] == {"generalization": [{"rllib_ppg": "0.2"}, {"rllib_ppg": "0.3"}]}
+    assert found["evaluation"] == [{"rllib_ppg": "0.1"}, {"rllib_ppg": "0.4"}]
+    assert found["scoring"] == {"rllib_ppg": "1"}
+    (tmp_path / "generalization" / "versions.json").write_text("{")
+    assert results(tmp_path)["versions"]["training"] == {"generalization": []}
 
 
 def test_runs_of_both_tracks_are_told_apart_by_their_label(tmp_path: Path):

@@ -123,6 +123,30 @@ def test_a_trial_hands_in_its_best_weights(tmp_path: Path, ray_local: None):
     algorithm.stop()
 
 
+def test_evaluations_on_test_levels_play_all_where_a_track_trains_on_all(tmp_path: Path):
+    folder = Path(__file__).parents[1] / "experiments"
+    experiment = str(folder / "ppg_procgen_generalization.yaml")
+    challenge = made(tmp_path, experiment, budget_steps=1_000_000)
+    sized = size(challenge, HERE)
+    levels = {
+        track: track_experiment(challenge, sized, track).config["evaluation_levels"]
+        for track in ("sample_efficiency", "generalization")
+    }
+    assert levels == {"sample_efficiency": ["all"], "generalization": ["train", "test"]}
+    (note,) = sized.notes
+    assert "Track sample_efficiency trains on all levels" in note
+    only = made(tmp_path, experiment, budget_steps=1_000_000, track="generalization")
+    assert size(only, HERE).notes == []
+
+
+@pytest.mark.parametrize("track", ["sample_efficiency", "generalization", "both"])
+@pytest.mark.parametrize("levels", ["tset", ["test", "tset"]])
+def test_levels_that_no_track_has_are_refused_on_each(tmp_path: Path, track: str, levels: Any):
+    config = {**EXPERIMENT["config"], "evaluation_levels": levels}
+    with pytest.raises(UserError, match="evaluation_levels"):
+        size(made(tmp_path, {**EXPERIMENT, "config": config}, track=track), HERE)
+
+
 def test_a_wrong_configuration_names_its_line(tmp_path: Path):
     config = {**EXPERIMENT["config"], "gama": 1}
     with pytest.raises(UserError, match=r'tiny.yaml:\d+.*Did you mean "gamma"'):

@@ -14,7 +14,9 @@ from toy_envs import GlobalRandomEnv, HeavyEnv
 from rllib_ppg import PPG, PPGConfig
 from rllib_ppg._ray_compat import Algorithm
 from rllib_ppg.algorithm import checkpoint_files
+from rllib_ppg.algorithm.checkpoint import leave_out_phase
 from rllib_ppg.algorithm.checkpoint_files import check_checkpoint
+from rllib_ppg.algorithm.policy_export import read_policy
 from rllib_ppg.errors import OutOfMemory, UserError
 
 MODEL = {"widths": [4], "hidden_size": 8, "blocks": 1}
@@ -226,6 +228,26 @@ def test_without_the_store_the_phase_begins_anew(ray_local, tmp_path):
     resumed = Algorithm.from_checkpoint(str(tmp_path))
     assert same(weights(resumed), weights(algorithm))
     assert resumed._plan.stored == 0 and resumed._aux_phase is None
+
+
+def test_a_checkpoint_of_a_training_that_is_over_is_small_and_can_be_restored(ray_local, tmp_path):
+    algorithm = make_config().build_algo()
+    trained(algorithm, 1)
+    algorithm.save(str(tmp_path))
+    expected = weights(algorithm)
+    algorithm.stop()
+    policy, steps = read_policy(tmp_path)
+    leave_out_phase(tmp_path)
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert not left & {"frames", "phase.pkl", "workers.pkl"}
+    small, same_steps = read_policy(tmp_path)
+    assert same(small.get_weights(), policy.get_weights()) and same_steps == steps == 32
+    algorithm = make_config().build_algo()
+    algorithm.restore(str(tmp_path))
+    assert same(weights(algorithm), expected)
+    notices = " ".join(algorithm.train()["notices"])
+    assert "saved without its frames" in notices and "begin new episodes" in notices
+    algorithm.stop()
 
 
 def test_environments_that_cannot_save_their_state_are_reset_and_that_is_said(ray_local, tmp_path):

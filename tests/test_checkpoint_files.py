@@ -19,6 +19,7 @@ from rllib_ppg.algorithm.checkpoint_files import (
     _crc32_of,
     check_checkpoint,
     checkpoint_folders,
+    leave_out,
     newest_whole,
     remove_manifest,
     write_manifest,
@@ -75,6 +76,36 @@ def test_what_others_add_or_change_later_is_no_damage(checkpoint: Path):
     (checkpoint / ".tune_metadata").write_bytes(b"another note")
     (checkpoint / "more.txt").write_text("more")
     assert check_checkpoint(checkpoint) == SUMMARY
+
+
+def test_files_that_are_left_out_are_gone_and_the_rest_is_whole(checkpoint: Path):
+    leave_out(checkpoint, [STATE, "none"], env_steps=5)
+    assert check_checkpoint(checkpoint) == {**SUMMARY, "env_steps": 5}
+    assert not (checkpoint / STATE).exists() and (checkpoint / POLICY).exists()
+    before = (checkpoint / MANIFEST).stat().st_mtime_ns
+    leave_out(checkpoint, [STATE], env_steps=6)
+    assert (checkpoint / MANIFEST).stat().st_mtime_ns == before
+
+
+def test_a_process_that_dies_while_it_leaves_files_out_leaves_a_whole_checkpoint(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def die(path: Path, missing_ok: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "unlink", die)
+        leave_out(checkpoint, [STATE])
+    assert (checkpoint / STATE).exists() and check_checkpoint(checkpoint) == SUMMARY
+    leave_out(checkpoint, [STATE])  # what was begun is ended
+    assert not (checkpoint / STATE).exists() and check_checkpoint(checkpoint) == SUMMARY
+
+
+def test_a_broken_checkpoint_stays_as_it_is(checkpoint: Path):
+    (checkpoint / MANIFEST).write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        leave_out(checkpoint, [STATE])
+    assert (checkpoint / STATE).exists()
 
 
 def test_no_such_folder(tmp_path: Path):

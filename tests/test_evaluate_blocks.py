@@ -114,6 +114,53 @@ def test_gymnasium_environments_are_seeded_by_reset():
     assert played(first).lengths.tolist() != played(other).lengths.tolist()
 
 
+class Broken(Clock):
+    """A `Clock` that gives a reward or an observation that is not finite, from some episode on."""
+
+    def __init__(self, config: dict) -> None:
+        self.reward, self.entry = config.get("reward", 1.0), config.get("entry", 0.0)
+        self.episode, self.first = 0, config.get("first", 1)
+
+    def reset(self, **options):
+        self.episode += 1
+        return super().reset(**options)
+
+    def step(self, action: int):
+        obs, reward, *ends = super().step(action)
+        if self.episode < self.first:
+            return obs, reward, *ends
+        return np.array([0, self.entry], np.float32), self.reward, *ends
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"reward": float("nan")}, "a reward of nan around step 1"),
+        ({"reward": float("-inf")}, "a reward of -inf around step 1"),
+        ({"entry": float("inf")}, "an observation with inf around step 2"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused_with_the_environment(options: dict, what: str):
+    block = Block(Broken, options, (3, 3), 32, env_seed=1, action_seed=2)
+    with pytest.raises(UserError, match=rf"Environment 32 of .*Broken gave {what} of an episode"):
+        played(block)
+
+
+def test_what_comes_after_an_environment_s_last_episode_does_not_count():
+    options = {"reward": float("nan"), "first": 2}
+    episodes = played(Block(Broken, options, (1, 1), 0, env_seed=1, action_seed=2))
+    assert episodes.returns.tolist() == episodes.lengths.tolist() == [2, 3]
+    with pytest.raises(UserError, match="a reward of nan"):
+        played(Block(Broken, options, (2, 1), 0, env_seed=1, action_seed=2))
+
+
+def test_two_constants_that_differ_are_infinitely_many_standard_errors_apart():
+    one, other = np.ones(3), np.zeros(3)
+    assert standard_errors_apart(one, one) == 0
+    assert standard_errors_apart(one, other) == -standard_errors_apart(other, one) == np.inf
+    assert standard_errors_apart(np.array([0.0, 2.0]), other) == pytest.approx(1)
+
+
 def test_a_random_policy_scores_what_it_scores_in_the_bare_library():
     ours, bare = random_returns("starpilot", 160), bare_returns("starpilot", 160, rand_seed=12345)
     assert abs(standard_errors_apart(ours, bare)) < 3

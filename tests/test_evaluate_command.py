@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import pytest
 from app_helpers import SMALL, Run, command
 from evaluation import config_of
@@ -55,13 +56,25 @@ def test_the_file_agrees_with_the_table(capsys, procgen: str, tmp_path: Path):
 
 def test_other_games_are_marked_as_transfer(capsys, procgen: str, tmp_path: Path):
     out = tmp_path / "e.json"
-    words = ("--episodes", 1, "--games", "bossfight,starpilot", "--policy", "random", "-o", out)
+    words = ("--episodes", 1, "--games", "bossfight,starpilot", "-o", out)
     run = evaluated(capsys, procgen, *words)
     assert run.code == 0 and "bossfight (transfer)" in run.out, run
+    assert "easy levels" in run.out
     content = json.loads(out.read_text())
     assert [game["settings"]["transfer"] for game in content["games"]] == [True, False]
-    # A random policy is not the checkpoint's.
-    assert content["checkpoint"] is None
+    assert content["summary"]["num_games"] == content["summary"]["transfer"]["num_games"] == 1
+
+
+def test_a_random_policy_is_not_the_checkpoint_s_and_nothing_is_transfer_to_it(
+    capsys, procgen: str, tmp_path: Path
+):
+    out = tmp_path / "e.json"
+    words = ("--episodes", 1, "--games", "bossfight,starpilot", "--policy", "random", "-o", out)
+    run = evaluated(capsys, procgen, *words)
+    assert run.code == 0 and "mean of 2 games" in run.out and "transfer" not in run.out, run
+    content = json.loads(out.read_text())
+    assert not any(game["settings"]["transfer"] for game in content["games"])
+    assert content["checkpoint"] is None and content["summary"]["num_games"] == 2
 
 
 def test_other_environments_work_too(capsys, cartpole: str, tmp_path: Path):
@@ -110,6 +123,30 @@ def test_a_mistake_gets_one_message_before_anything_is_played(capsys, procgen, w
     run = evaluated(capsys, procgen, *words)
     assert run.code == 2 and why in run.err, run
     assert run.err.startswith("Error: ") and len(run.err.strip().splitlines()) == 1
+
+
+def test_rewards_that_are_not_finite_end_it_and_overwrite_nothing(
+    capsys, cartpole: str, tmp_path: Path
+):
+    (tmp_path / "lost.py").write_text(
+        "from gymnasium import register\n"
+        "from gymnasium.envs.classic_control import CartPoleEnv\n"
+        "class Lost(CartPoleEnv):\n"
+        "    def step(self, action):\n"
+        "        obs, _, *more = super().step(action)\n"
+        "        return obs, float('nan'), *more\n"
+        "register('CartPole-v1', Lost, max_episode_steps=500)\n"
+    )
+    out = tmp_path / "e.json"
+    out.write_text("earlier")
+    before = gymnasium.registry["CartPole-v1"]
+    try:
+        words = ("--episodes", 2, "--from", tmp_path / "lost.py", "--out", out)
+        run = evaluated(capsys, cartpole, *words)
+    finally:
+        gymnasium.registry["CartPole-v1"] = before
+    assert run.code == 2 and "Environment 0 of CartPole-v1 gave a reward of nan" in run.err, run
+    assert "Traceback" not in run.err and out.read_text() == "earlier"
 
 
 @pytest.mark.parametrize("words", [["--games", "maze"], ["--levels", "test"]])

@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 from evaluation import procgen_policy
+from gymnasium.spaces import Box, Discrete
 
 from rllib_ppg import UserError
-from rllib_ppg.algorithm.evaluate_levels import level_range, make_tasks
+from rllib_ppg.algorithm.evaluate_levels import (
+    check_fits,
+    level_range,
+    make_tasks,
+    tasks_while_training,
+)
 from rllib_ppg.envs.procgen import ProcgenVectorEnv, parse_options
 from rllib_ppg.envs.procgen_options import MAX_INT32
 
@@ -64,12 +70,37 @@ def test_the_default_is_the_trainings_game_on_all_levels():
     assert task.env_config["num_levels"] == 0 and task.distribution_mode == "easy"
 
 
-def test_other_games_are_marked_as_transfer():
-    tasks = make_tasks(procgen_policy(TRAINED), games=["maze", "starpilot"], levels="train")
+def test_other_games_and_difficulties_are_marked_as_transfer():
+    tasks = make_tasks(procgen_policy(TRAINED), games=["maze", "starpilot"], levels="test")
     assert [(task.name, task.transfer) for task in tasks] == [("maze", True), ("starpilot", False)]
-    assert all(task.env_config["num_levels"] == 200 for task in tasks)
+    assert all(task.env_config["start_level"] == 200 for task in tasks)
     (task,) = make_tasks(procgen_policy(), env_config={"env_name": "maze"})
     assert task.name == "maze" and task.transfer
+    (task,) = make_tasks(procgen_policy(), env_config={"distribution_mode": "hard"})
+    assert (task.name, task.distribution_mode, task.transfer) == ("starpilot", "hard", True)
+    (task,) = make_tasks(procgen_policy(), env_config={"use_backgrounds": False})
+    assert not task.transfer
+
+
+def test_no_levels_but_those_of_the_training_are_called_train():
+    policy = procgen_policy(TRAINED)
+    tasks = make_tasks(policy, games=["maze", "starpilot"], levels="train")
+    assert [task.levels for task in tasks] == ["custom", "train"]
+    assert all(task.env_config["num_levels"] == 200 for task in tasks)
+    (task,) = make_tasks(policy, levels="train", env_config={"distribution_mode": "hard"})
+    assert task.levels == "custom"
+
+
+def test_evaluations_during_training_have_train_levels_only_of_what_is_trained():
+    trained_on = {"env_name": "starpilot", "distribution_mode": "easy", **TRAINED}
+    hard = {"distribution_mode": "hard"}
+    for levels in (["train"], ["train", "test"]):
+        with pytest.raises(UserError, match="which has no training levels; give test or all"):
+            tasks_while_training("procgen", trained_on, levels, hard)
+    names = [task.levels for task in tasks_while_training("procgen", trained_on, "auto", hard)]
+    assert names == ["all"]
+    names = [task.levels for task in tasks_while_training("procgen", trained_on, "auto")]
+    assert names == ["train", "test"]
 
 
 def test_levels_given_by_number_are_neither_train_nor_test():
@@ -87,10 +118,21 @@ def test_levels_given_by_number_are_neither_train_nor_test():
         ({"levels": "test"}, "trained on all levels"),
         ({"levels": "all", "env_config": {"num_levels": 3}}, "give one"),
         ({"env_config": {"rand_seed": 3}}, "drawn by seed"),
-        ({"env_config": {"frame_stack": 2}}, "was trained with"),
+        ({"env_config": {"frame_stack": 2}}, "the agent was trained with"),
         ({"env_config": {"distribution_mode": "memory"}}, "has no distribution_mode"),
     ],
 )
 def test_what_contradicts_itself_or_the_agent_is_refused(options: dict, why: str):
     with pytest.raises(UserError, match=why):
         make_tasks(procgen_policy(), **options)
+
+
+def test_a_policy_fits_only_the_spaces_that_it_was_trained_with():
+    policy = procgen_policy()
+    images, actions = Box(0, 255, (64, 64, 3), np.uint8), Discrete(15)
+    check_fits(policy, "game", images, actions)
+    for observations in (Box(0, 255, (64, 64, 6), np.uint8), Box(0, 255, (64, 64, 3), np.float32)):
+        with pytest.raises(UserError, match="game has observations"):
+            check_fits(policy, "game", observations, actions)
+    with pytest.raises(UserError, match=r"Discrete\(2\).*was trained with.*Discrete\(15\)"):
+        check_fits(policy, "game", images, Discrete(2))

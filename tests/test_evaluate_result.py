@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rllib_ppg import UserError
 from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics
 from rllib_ppg.algorithm.evaluate_levels import Task
 from rllib_ppg.app.evaluate_result import (
     Outcome,
-    check_out,
     document,
     overall,
     print_table,
@@ -23,15 +21,22 @@ from rllib_ppg.app.plot_evaluations import read_scores
 SETTINGS = {"policy": "agent", "temperature": 0.5, "seed": 0, "num_envs": 2}
 
 
-def task(game: str = "coinrun", mode: str = "easy", levels: str = "test") -> Task:
+def task(
+    game: str = "coinrun", mode: str = "easy", levels: str = "test", transfer: bool = False
+) -> Task:
     config = {"env_name": game, "num_levels": 10, "start_level": 5}
-    return Task("procgen", config, game, levels, mode)
+    return Task("procgen", config, game, levels, mode, transfer)
 
 
-def outcome(*returns: float, game: str = "coinrun", table: str | None = "easy_challenge"):
+def outcome(
+    *returns: float,
+    game: str = "coinrun",
+    table: str | None = "easy_challenge",
+    transfer: bool = False,
+) -> Outcome:
     ones = np.ones(len(returns), np.int64)
     episodes = EpisodeStatistics(np.array(returns), ones * 7, ones - 1, ones * 33, 40)
-    return Outcome(task(game), episodes, table)
+    return Outcome(task(game, transfer=transfer), episodes, table)
 
 
 def test_the_file_of_one_game_has_every_episode_and_can_be_plotted(tmp_path: Path):
@@ -73,16 +78,32 @@ def test_the_mean_over_games_needs_scores_by_one_table():
     assert overall([*two, outcome(1.0, game="heist", table="easy_paper")])["normalised"] is None
 
 
-def test_a_file_is_replaced_whole_and_a_place_that_cannot_be_written_is_refused(tmp_path: Path):
-    path = tmp_path / "e.json"
-    path.write_text("old")
-    assert check_out(str(path)) == path and path.read_text() == "old"
-    write(path, {"a": 1})
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["e.json"]
-    for name in ("e.txt", "none/e.json", "", "/proc/e.json"):
-        with pytest.raises(UserError, match="--out"):
-            check_out(str(tmp_path / name))
+def test_trained_and_transfer_games_never_share_a_mean(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "100")
+    trained = [outcome(10.0, 10.0), outcome(5.0, 5.0, game="heist")]
+    transfer = [
+        outcome(5.0, 10.0, game=game, transfer=True) for game in ("maze", "ninja", "leaper")
+    ]
+    summary = document([*trained, *transfer], SETTINGS)["summary"]
+    assert summary["num_games"] == 2 and summary["transfer"]["num_games"] == 3
+    assert summary["normalised"] == overall(trained)["normalised"]
+    assert summary["transfer"]["normalised"]["mean"] == pytest.approx(
+        np.mean([each.score[0] for each in transfer])
+    )
+    only = overall(transfer)
+    assert only["num_games"] == 0 and only["normalised"] is None
+    print_table([*trained, *transfer])
+    out = capsys.readouterr().out
+    assert "maze (transfer)" in out and "that the agent was not trained on" in out
+    rows = [line for line in out.splitlines() if line.startswith("mean of")]
+    assert [row.split("  ")[0] for row in rows] == ["mean of 2 games", "mean of 3 transfer games"]
+    print_table([trained[0], *transfer])
+    out = capsys.readouterr().out
+    assert [row.split("  ")[0] for row in out.splitlines() if "mean of" in row] == [
+        "mean of 3 transfer games"
+    ]
 
 
 def test_the_table_names_levels_errors_and_score_table(capsys: pytest.CaptureFixture[str]):

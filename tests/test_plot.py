@@ -1,5 +1,6 @@
 """`rllib plot`: from folders of results to figures and tables; mistakes get one message."""
 
+import json
 import os
 import subprocess
 import sys
@@ -133,6 +134,57 @@ def test_train_and_test_evaluations_of_a_checkpoint_make_a_gap(capsys, tmp_path:
         evaluation(path, mean, checkpoint="x/ppg/t/checkpoint_1", levels=levels, game="maze")
     rows = table(plotted(capsys, *tmp_path.glob("*.json"), "--kind", "gap"))
     assert rows == [["ppg", "maze", "1", "8", "6.5", "1.5"]]
+
+
+@pytest.fixture
+def transfer(tmp_path: Path) -> Path:
+    """Return an agent's evaluation on its own game, coinrun, and on two others."""
+    path = evaluation(
+        tmp_path / "t.json", 9.0, checkpoint="x/ppg/t/c", levels="test", game="coinrun",
+        distribution_mode="easy", transfer=False,
+    )  # fmt: skip
+    content = json.loads(path.read_text())
+    own = {name: content.pop(name) for name in ("settings", "summary", "episodes")}
+    others = [
+        {**own, "settings": {**own["settings"], "game": game, "transfer": True}}
+        for game in ("maze", "heist")
+    ]
+    path.write_text(json.dumps({**content, "games": [own, *others]}))
+    return path
+
+
+def test_transfer_games_are_marked_and_have_a_mean_of_their_own(capsys, transfer: Path):
+    rows = table(plotted(capsys, transfer, "--normalize", "easy_paper"))
+    games = ["coinrun", "maze (transfer)", "heist (transfer)"]
+    assert [row[1] for row in rows] == [*games, "interquartile mean of 2 transfer games"]
+    run = plotted(capsys, transfer, "--kind", "profiles")
+    assert "Left out, for transfer" in run.err
+    run = command(capsys, "plot", str(transfer), "--kind", "gap", "--games", "maze")
+    assert run.code == 2 and "no agent was trained on what was played" in run.err
+
+
+def test_one_agent_on_two_difficulties_is_two_groups_and_never_a_mean(capsys, tmp_path: Path):
+    for mode in ("easy", "hard"):
+        evaluation(
+            tmp_path / f"{mode}.json", 5.0, checkpoint="x/ppg/t/c", levels="all", game="maze",
+            distribution_mode=mode,
+        )  # fmt: skip
+    files = sorted(map(str, tmp_path.glob("*.json")))
+    rows = table(plotted(capsys, *files))
+    assert [row[0] for row in rows] == [f"played distribution_mode={m}" for m in ("easy", "hard")]
+    run = command(capsys, "plot", *files, "--group", "experiment")
+    assert run.code == 2 and "distribution_mode easy and hard" in run.err
+
+
+def test_runs_of_two_difficulties_have_no_mean(capsys, tmp_path: Path):
+    for seed, mode in enumerate(("easy", "hard")):
+        folder = trial(tmp_path / "exp", [1, 2], seed=seed)
+        params = json.loads((folder / "params.json").read_text())
+        params["env_config"]["distribution_mode"] = mode
+        (folder / "params.json").write_text(json.dumps(params))
+    assert len(table(plotted(capsys, tmp_path / "exp"))) == 2
+    run = command(capsys, "plot", str(tmp_path / "exp"), "--group", "experiment")
+    assert run.code == 2 and "which have no mean" in run.err
 
 
 def test_curves_of_a_challenge(capsys, tmp_path: Path):

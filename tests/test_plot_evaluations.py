@@ -33,6 +33,32 @@ def test_an_evaluation_whose_training_folder_is_gone_keeps_the_experiments_name(
     assert score.origin.experiment == "exp" and score.origin.config is None
 
 
+def test_levels_chosen_by_number_are_left_out_and_said(tmp_path: Path):
+    path = evaluation(tmp_path / "e.json", 1.0, checkpoint="c", levels="all", game="maze")
+    content = json.loads(path.read_text())
+    game = {name: content.pop(name) for name in ("settings", "summary", "episodes")}
+    other = {**game, "settings": {**game["settings"], "game": "heist", "levels": "custom"}}
+    notes: list[str] = []
+    path.write_text(json.dumps({**content, "games": [game, other]}))
+    (score,) = read_scores(path, notes.append)
+    assert score.origin.game == "maze" and "left out heist" in notes[0]
+    path.write_text(json.dumps({**content, "games": [other]}))
+    with pytest.raises(UserError, match="heist was played on levels chosen by number"):
+        read_scores(path)
+
+
+def test_what_was_played_is_known_but_for_game_and_levels(tmp_path: Path):
+    options = {"env_name": "maze", "num_levels": 0, "start_level": 0, "use_backgrounds": False}
+    settings = {"distribution_mode": "hard", "temperature": 0.5, "transfer": True, "seed": 3}
+    path = evaluation(
+        tmp_path / "e.json", 1.0, checkpoint="c", levels="all", game="maze", env_config=options,
+        **settings,
+    )  # fmt: skip
+    (score,) = read_scores(path)
+    played = {"use_backgrounds": False, "distribution_mode": "hard", "temperature": 0.5}
+    assert score.origin.played == played and score.origin.transfer
+
+
 def test_a_challenge_has_scores_and_curves_of_every_run(tmp_path: Path):
     curve = {"env_steps": [10, 20, 30], "return": [None, 1.0, 2.5]}
     runs = [

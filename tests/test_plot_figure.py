@@ -21,7 +21,7 @@ from rllib_ppg.app.plot_draw_scores import (
     draw_improvement,
     draw_profiles,
 )
-from rllib_ppg.app.plot_figure import COLORS, MAX_GROUPS, check_out, grid, look, save, style
+from rllib_ppg.app.plot_figure import COLORS, MAX_GROUPS, grid, look, save, style
 from rllib_ppg.app.plot_runs import Curve, Origin
 from rllib_ppg.app.plot_scores import Cell
 from rllib_ppg.core.intervals import Interval, Profile
@@ -183,20 +183,12 @@ def test_the_same_figure_gives_the_same_file_and_nothing_else(
 ):
     contents = []
     for name in ("a", "b"):
-        path = check_out(str(tmp_path / f"{name}.{suffix}"))
+        path = tmp_path / f"{name}.{suffix}"
         with style():
             save(curves(2, 1), path)
         contents.append(path.read_bytes())
     assert contents[0].startswith(begin) and contents[0] == contents[1]
     assert sorted(file.name for file in tmp_path.iterdir()) == [f"a.{suffix}", f"b.{suffix}"]
-
-
-def test_a_link_stays_one_and_its_target_is_written(tmp_path: Path):
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link.png").symlink_to(tmp_path / "real" / "f.png")
-    with style():
-        save(curves(1, 1), check_out(str(tmp_path / "link.png")))
-    assert (tmp_path / "link.png").is_symlink() and (tmp_path / "real" / "f.png").is_file()
 
 
 def test_a_long_title_is_broken_into_lines():

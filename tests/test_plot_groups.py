@@ -44,6 +44,25 @@ def test_a_key_that_one_group_lacks_counts_as_a_difference():
     assert names(things) == {"arch=default": 1, "arch=dual": 1}
 
 
+def test_one_agent_played_in_two_ways_is_two_groups():
+    def origin(mode: str, **config: object) -> Thing:
+        played = {"distribution_mode": mode, "temperature": 1}
+        return Thing(Origin(Path("e.json"), "ppg", config=config or None, played=played, agent="a"))
+
+    expected = {"ppg played distribution_mode=easy": 1, "ppg played distribution_mode=hard": 1}
+    assert set(names([origin("easy"), origin("hard")])) == {
+        "played distribution_mode=easy", "played distribution_mode=hard"
+    }  # fmt: skip
+    assert set(names([origin("easy", lr=1), origin("hard", lr=1), thing("x", lr=1)])) == {
+        *expected, "x"
+    }  # fmt: skip
+    # Agents of two difficulties, each evaluated on its own.
+    key = "env_config.distribution_mode"
+    assert set(names([origin(mode, **{key: mode}) for mode in ("easy", "hard")])) == {
+        "distribution_mode=easy", "distribution_mode=hard"
+    }  # fmt: skip
+
+
 def test_runs_without_configuration_are_groups_by_themselves():
     files = [Thing(Origin(Path(f"/{k}/progress.csv"), "same")) for k in "ab"]
     assert names(files) == {"same": 1, "same (2)": 1}

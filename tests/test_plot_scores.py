@@ -1,5 +1,6 @@
 """Scores of a group: one a run and game, train and test of one agent together."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,37 @@ def test_an_agent_that_was_evaluated_twice_is_not_two_seeds():
     with pytest.raises(UserError, match="the same agent on m, test levels"):
         merge("g", [score("m", "a", test=3), score("m", "a", test=4)])
     assert len(merge("g", [score("m", "a", test=3), score("n", "a", test=4)])) == 2
+
+
+def played(agent: str, game: str = "m", *, transfer: bool = False, **settings: object) -> Score:
+    origin = Origin(Path(f"{agent}.json"), "e", game=game, agent=agent)
+    return Score(replace(origin, transfer=transfer, played=settings), {"test": 1.0})
+
+
+def test_evaluations_that_differ_in_more_than_levels_have_no_mean():
+    for two in (
+        [played("a", distribution_mode="easy"), played("a", distribution_mode="hard")],
+        [played("a", temperature=0), played("b", temperature=1)],
+        [
+            played("a", distribution_mode="hard", transfer=True),
+            played("b", distribution_mode="easy"),
+        ],
+    ):
+        with pytest.raises(UserError, match="play m in different ways"):
+            merge("g", two)
+    assert len(merge("g", [played("a", temperature=0), played("a", "n", temperature=1)])) == 2
+    trained_and_not = [played("a", temperature=0), played("b", transfer=True, temperature=0)]
+    assert by_game(merge("g", trained_and_not), "test").keys() == {"m", "m (transfer)"}
+
+
+def test_transfer_games_have_an_aggregate_of_their_own():
+    values = {name: np.array([1.0]) for name in ("m", "n")}
+    values |= {f"{name} (transfer)": np.array([5.0]) for name in "opq"}
+    found = overall({"x": values}, "mean", "none", print)
+    assert [(cell.game, cell.interval.estimate) for cell in found] == [
+        ("mean of 2 games", 1.0),
+        ("mean of 3 transfer games", 5.0),
+    ]
 
 
 def test_levels_are_the_first_that_all_have_or_those_that_are_wanted():

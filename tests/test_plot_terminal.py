@@ -8,7 +8,15 @@ import pytest
 from rllib_ppg.app.plot_aggregate import band
 from rllib_ppg.app.plot_curves import CurvePlot
 from rllib_ppg.app.plot_runs import Curve, Origin
-from rllib_ppg.app.plot_terminal import HEIGHT, MARKS, interval_text, print_curves, print_summary
+from rllib_ppg.app.plot_scores import Cell
+from rllib_ppg.app.plot_terminal import (
+    HEIGHT,
+    MARKS,
+    interval_text,
+    print_cells,
+    print_curves,
+    print_summary,
+)
 from rllib_ppg.core.intervals import Interval
 
 
@@ -75,6 +83,19 @@ def test_the_summary_has_the_last_value_and_the_mean_height(capsys):
         ["group 0", "1", "1,000,000", "2", "1"],
         ["group 1", "1", "2,000,000", "4", "4"],
     ]
+
+
+def test_a_table_of_long_numbers_is_whole_however_narrow_the_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    interval = Interval(-0.0123, -0.00203, 0.00203)
+    cell = Cell("a-group", "starpilot", interval, 2)
+    print_cells([cell], {"train": [cell], "test": [cell]}, "gap", "95 %")
+    out = capsys.readouterr().out
+    assert "-0.0123 [-0.00203, 0.00203] │" in out and "starpilot" in out
+
+
+def test_what_rounding_leaves_of_0_is_0():
+    assert interval_text(Interval(4e-19, -0.5, 1e-17)) == "0 \\[-0.5, 0]"
 
 
 def test_an_interval_is_written_in_brackets():

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rllib_ppg.algorithm.checkpoint_files import leave_out
 from rllib_ppg.algorithm.store_files import load_frames, save_frames
 from rllib_ppg.core.segments import SegmentStore
 
@@ -65,6 +66,19 @@ def load_phase(folder: Path, store: SegmentStore) -> dict[str, Any] | None:
     store.set_state(state.pop("store"))
     load_frames(store, folder / FRAMES)
     return state
+
+
+def leave_out_phase(folder: Path) -> None:
+    """Make a checkpoint small whose training is over: without phase, frames and environments.
+
+    It can be evaluated as before. A training that goes on from it begins a new phase and new
+    episodes, and says so.
+
+    Raises:
+        UserError: If it is broken.
+        OSError: If it cannot be changed; it is whole then too.
+    """
+    leave_out(folder, (FRAMES, PHASE, WORKERS), checkpoint_store=False)
 
 
 def save_workers(folder: Path, states: Mapping[int, Any]) -> None:

@@ -9,7 +9,7 @@ import os
 import pickletools
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,8 +96,35 @@ def write_manifest(folder: str | os.PathLike[str], summary: Mapping[str, Any]) -
         "summary": dict(summary),
         "files": {name: _entry(place / name)._asdict() for name in _files(place)},
     }
+    _write_manifest(place, content)
+
+
+def leave_out(folder: str | os.PathLike[str], names: Collection[str], **changes: Any) -> None:
+    """Remove files from a whole checkpoint, which is whole at every moment of that.
+
+    Args:
+        folder: The checkpoint folder.
+        names: The files; those that it does not have are passed over.
+        changes: Keys of its summary that are others then.
+
+    Raises:
+        UserError: If its manifest is missing or damaged.
+        OSError: If a file cannot be written or removed.
+    """
+    place = Path(folder)
+    content = _read_manifest(place)
+    if not any(name in content["files"] or (place / name).exists() for name in names):
+        return
+    content["files"] = {k: entry for k, entry in content["files"].items() if k not in names}
+    content["summary"] = {**content["summary"], **changes}
+    _write_manifest(place, content)
+    for name in names:  # no file of the checkpoint any more
+        (place / name).unlink(missing_ok=True)
+
+
+def _write_manifest(folder: Path, content: dict[str, Any]) -> None:
     content["crc32"] = _crc32_of(content)
-    _write_atomically(place / MANIFEST, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    _write_atomically(folder / MANIFEST, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _crc32_of(content: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from rllib_ppg.algorithm.evaluate_agents import Agent
 from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics
 from rllib_ppg.algorithm.hardware import LearnerThreads
 from rllib_ppg.algorithm.named_environments import make_array_env
+from rllib_ppg.algorithm.policy_export import env_name
 from rllib_ppg.envs.arrays import ArrayEnv
 from rllib_ppg.envs.procgen import ProcgenVectorEnv
 from rllib_ppg.errors import UserError
@@ -114,7 +115,7 @@ class BlockPlayer:
         env_steps: Environment steps so far.
 
     Raises:
-        UserError: If the environments cannot be made.
+        UserError: If the environments cannot be made, or give a number that is not finite.
     """
 
     def __init__(self, block: Block, agent: Agent) -> None:
@@ -176,6 +177,7 @@ class BlockPlayer:
         actions = self._choose()
         transition = self.env.step(actions)
         self._obs = transition.obs
+        self._check_finite("a reward of", transition.rewards)
         self._totals += transition.rewards
         self._steps += 1
         self.env_steps += len(self._left)
@@ -196,8 +198,23 @@ class BlockPlayer:
         if self._levels is not None and now is not None:
             self._levels[done] = now[done]
 
+    def _check_finite(self, what: str, values: np.ndarray) -> None:
+        """Refuse a row of values (N, ...) that is not finite, of the environments that play."""
+        if values.dtype.kind != "f" or np.isfinite(values).all():
+            return
+        for index in np.flatnonzero(self._left > 0):
+            broken = values[index][~np.isfinite(values[index])]
+            if broken.size:
+                raise UserError(
+                    f"Environment {self.block.first_env + index} of {env_name(self.block.env)} "
+                    f"gave {what} {broken[0]} around step {self._steps[index] + 1} of an episode; "
+                    "rewards and observations have to be finite, or the numbers of an evaluation "
+                    "mean nothing. Correct the environment."
+                )
+
     def _choose(self) -> np.ndarray:
         """Actions for all; an environment that has finished repeats its last one, at no cost."""
+        self._check_finite("an observation with", self._obs)
         playing = self._left > 0
         if self._actions is None or playing.all():
             self._actions = np.array(self._act(self._obs, self._before))

@@ -12,16 +12,14 @@ import gymnasium as gym
 
 from rllib_ppg.algorithm import named_environments
 from rllib_ppg.algorithm.actions import action_spec
+from rllib_ppg.algorithm.model import observation_layout
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import env_name
+from rllib_ppg.envs.levels import CUSTOM, LEVELS, check_levels
 from rllib_ppg.envs.procgen import game_names, parse_options
 from rllib_ppg.envs.procgen_options import MAX_INT32, ProcgenOptions
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
-
-LEVELS = ("train", "test", "all")
-CUSTOM = "custom"
-"""What levels are called that the user has chosen by number."""
 
 _LEVEL_KEYS = ("num_levels", "start_level")
 
@@ -36,7 +34,7 @@ class Task:
         name: The game, or the environment's name.
         levels: One of `LEVELS` or `CUSTOM`; None for environments without levels.
         distribution_mode: Procgen's difficulty; None for other environments.
-        transfer: Whether it is another game than the agent was trained on.
+        transfer: Whether it is another game or difficulty than the agent was trained on.
     """
 
     env: Any
@@ -71,7 +69,7 @@ def make_tasks(
         env_config=env_config,
     )  # fmt: skip
     for task in tasks:
-        check_fits(policy, task)
+        check_task_fits(policy, task)
     return tasks
 
 
@@ -125,21 +123,32 @@ def tasks_while_training(
         if not levels or len(set(levels)) < len(levels):
             raise UserError(f"evaluation_levels={levels}: name some of {', '.join(LEVELS)}, once.")
         wanted = list(levels)
-    elif env == "procgen" and not any(key in (env_config or {}) for key in _LEVEL_KEYS):
-        wanted = _levels_of_interest(parse_options(trained_on))
+    changes = dict(env_config or {})
+    by_default = levels == "auto" and env == "procgen" and not _has_level_keys(changes)
+    training = parse_options(trained_on) if by_default else None
     try:
-        return [
+        if training is not None:
+            wanted = _levels_of_interest(training, parse_options({**trained_on, **changes}))
+        tasks = [
             task
             for name in wanted
-            for task in tasks_beside(env, trained_on, levels=name, env_config=env_config)
+            for task in tasks_beside(env, trained_on, levels=name, env_config=changes)
         ]
     except UserError as error:
         raise UserError(f"evaluation_levels or evaluation_config: {error}") from None
+    if "train" in wanted and any(task.transfer for task in tasks):
+        raise UserError(
+            f"evaluation_levels={levels}: evaluation_config plays another game or difficulty than "
+            "the training, which has no training levels; give test or all."
+        )
+    return tasks
 
 
-def _levels_of_interest(options: ProcgenOptions) -> tuple[str, ...]:
+def _levels_of_interest(training: ProcgenOptions, played: ProcgenOptions) -> tuple[str, ...]:
+    if _is_transfer(training, played):
+        return ("all",)
     try:
-        level_range(options, "test")
+        level_range(training, "test")
     except UserError:
         return ("all",)
     return ("train", "test")
@@ -174,17 +183,6 @@ def level_range(options: ProcgenOptions, levels: str) -> dict[str, int]:
     if above >= below:
         return {"start_level": start + count, "num_levels": above}
     return {"start_level": 0, "num_levels": below}
-
-
-def check_levels(levels: str | None) -> None:
-    """Refuse a name that is none of `LEVELS`.
-
-    Raises:
-        UserError: With the nearest name.
-    """
-    if levels is not None and levels not in LEVELS:
-        hint = did_you_mean(str(levels), LEVELS)
-        raise UserError(f"levels={levels}: unknown.{hint} Give one of {', '.join(LEVELS)}.")
 
 
 def _refuse_procgen_only(env: Any, games: Sequence[str] | None, levels: str | None) -> None:
@@ -223,7 +221,7 @@ def _procgen_tasks(
     if "rand_seed" in changes:
         raise UserError("env_config.rand_seed: the levels are drawn by seed; give that instead.")
     training = parse_options(trained_on)
-    chosen = any(key in changes for key in _LEVEL_KEYS)
+    chosen = _has_level_keys(changes)
     if chosen and levels is not None:
         raise UserError(
             f"levels={levels} and env_config.num_levels or start_level both say which levels are "
@@ -234,35 +232,67 @@ def _procgen_tasks(
     tasks = []
     for game in games or [changes.get("env_name", training.env_name)]:
         options = parse_options({**trained_on, **played, **changes, "env_name": game})
+        transfer = _is_transfer(training, options)
+        # The same numbers are no levels of the training in another game or difficulty.
+        by_number = chosen or (transfer and wanted == "train")
         tasks.append(
             Task(
                 "procgen",
                 options.model_dump(exclude={"rand_seed"}),
                 game,
-                CUSTOM if chosen else wanted,
+                CUSTOM if by_number else wanted,
                 options.distribution_mode,
-                game != training.env_name,
+                transfer,
             )
         )
     return tasks
 
 
-def check_fits(policy: PPGTorchPolicy, task: Task) -> None:
+def _has_level_keys(changes: Mapping[str, Any] | None) -> bool:
+    return any(key in (changes or {}) for key in _LEVEL_KEYS)
+
+
+def _is_transfer(training: ProcgenOptions, played: ProcgenOptions) -> bool:
+    """Whether a game or difficulty is played that is not the training's."""
+    return (training.env_name, training.distribution_mode) != (
+        played.env_name,
+        played.distribution_mode,
+    )
+
+
+def check_task_fits(policy: PPGTorchPolicy, task: Task) -> None:
+    """Refuse a task in whose environment a policy cannot act; it is made for that.
+
+    Raises:
+        UserError: If its spaces are not those of the policy, or it cannot be made.
+    """
+    found = named_environments.spaces(task.env, task.env_config)
+    check_fits(policy, task.name, found.observations, found.actions)
+
+
+def check_fits(
+    policy: PPGTorchPolicy, name: str, observations: gym.Space[Any], actions: gym.Space[Any]
+) -> None:
     """Refuse an environment whose spaces are not those of the policy.
+
+    Args:
+        policy: The policy.
+        name: What the environment is called.
+        observations: Its observation space.
+        actions: Its action space.
 
     Raises:
         UserError: With both.
     """
-    found = named_environments.spaces(task.env, task.env_config)
     space: Any = policy.observation_space
     theirs = getattr(space, "original_space", space)
-    same = _layout(found.observations) == _layout(theirs)
-    if not same or action_spec(found.actions) != policy.action_spec:
+    same = _layout(observations) == _layout(theirs)
+    if not same or action_spec(actions) != policy.action_spec:
         raise UserError(
-            f"{task.name} has observations {found.observations} and actions {found.actions} with "
-            f"this env_config; the agent was trained with {theirs} and {policy.action_space}."
+            f"{name} has observations {observations} and actions {actions} with this env_config; "
+            f"the agent was trained with {theirs} and {policy.action_space}."
         )
 
 
 def _layout(space: gym.Space[Any]) -> tuple[Any, Any]:
-    return space.shape, getattr(space, "n", None)
+    return observation_layout(space), getattr(space, "n", None)

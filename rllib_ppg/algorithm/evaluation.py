@@ -17,11 +17,12 @@ from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.evaluate_agents import trained_agent
 from rllib_ppg.algorithm.evaluate_blocks import make_blocks
 from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics, join
-from rllib_ppg.algorithm.evaluate_levels import Task, check_fits
+from rllib_ppg.algorithm.evaluate_levels import Task, check_task_fits
 from rllib_ppg.algorithm.evaluate_scores import choose_table, score
 from rllib_ppg.algorithm.evaluate_workers import Team, play_blocks
-from rllib_ppg.algorithm.metrics import EVALUATION, UNSEEN, nested
+from rllib_ppg.algorithm.metrics import EVALUATION, nested
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
+from rllib_ppg.envs.levels import UNSEEN
 
 Numbers = dict[str, Any]
 
@@ -50,7 +51,7 @@ class Evaluator:
         self._tasks = config.evaluation_tasks()
         if overrides.get("env_config"):
             for task in self._tasks:
-                check_fits(policy, task)
+                check_task_fits(policy, task)
         self._tables = [choose_table(task, None) for task in self._tasks]
         self._workers: int | Team = 0
         if config.evaluation_num_env_runners:

@@ -59,9 +59,6 @@ METRICS: dict[str, str] = {
     "lost_workers": "Rollout workers without a rollout in this iteration; `notices` says why.",
 }
 
-UNSEEN = ("test", "all")
-"""Levels of Procgen that stand for unseen ones, the first that is played."""
-
 _LEVELS = {
     "train": "the training's levels",
     "test": "levels that the training never has",

@@ -17,9 +17,14 @@ from rllib_ppg.app.challenge_flags import ChallengeFlags
 from rllib_ppg.app.challenge_protocol import TRAINING_KEYS, Protocol
 from rllib_ppg.app.evaluate_command import Stopped
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.interrupt import Terminated, sigterm_as_exception
+from rllib_ppg.app.interrupt import (
+    INTERRUPTED,
+    Terminated,
+    exit_code_of,
+    sigterm_as_exception,
+)
 from rllib_ppg.app.run_folder import check_writable, locked, versions
-from rllib_ppg.app.train import INTERRUPTED, TERMINATED, import_modules, waiting
+from rllib_ppg.app.train import import_modules, waiting
 from rllib_ppg.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,7 +73,7 @@ def run_challenge(flags: ChallengeFlags, command: Sequence[str]) -> int:
             _say_how_to_go_on(reason, command)
         else:
             print(f"\n{reason} Nothing was begun.", file=sys.stderr)
-        return TERMINATED if terminated else INTERRUPTED
+        return exit_code_of(error)
 
 
 def _is_begun(flags: ChallengeFlags) -> bool:
@@ -172,7 +177,7 @@ def describe(challenge: Challenge, sized: "Sized") -> list[str]:
 
     protocol = challenge.protocol
     games, seeds, tracks = protocol.games, protocol.seeds, protocol.tracks
-    trials = len(games) * len(seeds) * len(tracks)
+    trials = protocol.num_trials
     scale = protocol.budget_scale
     lines = [
         f"{challenge.name}: {trials} trials, {len(tracks)} track(s) x {len(games)} game(s) x "
@@ -187,10 +192,12 @@ def describe(challenge: Challenge, sized: "Sized") -> list[str]:
         f"  evaluation   {protocol.episodes} episodes, score table {protocol.score_table}",
         f"  results to   {challenge.folder}",
     ]
+    first, *warning = sized.space.lines(challenge.folder)
+    lines += [f"  disk         {first}", *(f"  {text}" for text in warning)]
     if scale < 1:
         shown = ", ".join(f"{name} {sized.config[name]}" for name in SIZES if name in sized.config)
         lines.append(f"  rehearsal    budget scale {scale:g}: {shown}")
-    return [*lines, *(f"  {note}" for note in challenge.notes)]
+    return [*lines, *(f"  {note}" for note in [*challenge.notes, *sized.notes])]
 
 
 def _dry_run(run: _Run) -> int:
@@ -200,7 +207,7 @@ def _dry_run(run: _Run) -> int:
     track = run.challenge.protocol.tracks[0]
     experiment = track_experiment(run.challenge, run.sized, track)
     if len(run.challenge.protocol.tracks) > 1:
-        print("The tracks differ in env_config.num_levels only; the first one:")
+        print("The tracks differ only in the levels that they train on; the first one:")
     print()
     return dry_run([experiment], run.settings, train_flags(run.flags))
 
@@ -254,6 +261,9 @@ def _track(experiment: "Experiment", run: _Run, stack: ExitStack) -> int:
         if code >= INTERRUPTED:
             return code
     trained = find_trained(folder / track)
+    for one in trained.values():
+        if one.done:
+            one.tidy()
     wanted = [
         trained[game, seed]
         for game in protocol.games

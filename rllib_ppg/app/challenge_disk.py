@@ -1,13 +1,16 @@
 """App: the trials of a challenge as they lie on disk."""
 
+import shutil
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rllib_ppg.algorithm.checkpoint_files import newest_whole
+from rllib_ppg.algorithm.checkpoint import leave_out_phase
+from rllib_ppg.algorithm.checkpoint_files import checkpoint_folders, newest_whole
 from rllib_ppg.app.plot_runs import Reading, read_params, read_runs
-from rllib_ppg.app.result_files import iteration_of, results
+from rllib_ppg.app.result_files import RESULTS, iteration_of, results
 from rllib_ppg.app.result_keys import LEARNER_STATS
 from rllib_ppg.errors import UserError
 
@@ -58,6 +61,20 @@ class Trained:
         except UserError:
             return False
 
+    def tidy(self) -> None:
+        """Keep of a finished trial what its evaluation needs: its last checkpoint, made small.
+
+        A checkpoint that cannot be removed stays.
+        """
+        try:
+            last = self.checkpoint()
+            leave_out_phase(last)
+        except (UserError, OSError):
+            return
+        for folder in checkpoint_folders(self.folder):
+            if folder != last:
+                shutil.rmtree(folder, ignore_errors=True)
+
     def curve(self) -> dict[str, list[Any]]:
         """Its learning curve: mean returns of the training's episodes by environment steps."""
         try:
@@ -82,7 +99,11 @@ def find_trained(folder: Path) -> dict[Key, Trained]:
 
 
 def read_trained(folder: Path) -> Trained | None:
-    """Return the trial in a folder, None where there is none."""
+    """Return the trial in a folder, None where there is none.
+
+    Raises:
+        UserError: If its results are not as training writes them.
+    """
     if not (folder / "params.json").is_file():
         return None
     try:
@@ -93,19 +114,28 @@ def read_trained(folder: Path) -> Trained | None:
     if not isinstance(game, str) or not isinstance(seed, int):
         return None
     last = deque(results(folder), maxlen=1)
-    if not last:
-        return Trained(folder, game, seed)
-    (row,) = last
+    try:
+        return (
+            _trained(Trained(folder, game, seed), last[0]) if last else Trained(folder, game, seed)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f"The last line of {folder / RESULTS} is not as training writes it ({what}); move "
+            "that trial's folder away to train it anew."
+        ) from None
+
+
+def _trained(one: Trained, row: Mapping[str, Any]) -> Trained:
+    """A trial whose last result is known."""
     stats: Any = row
     for name in LEARNER_STATS.split("/"):
         stats = stats.get(name, {})
-    return Trained(
-        folder,
-        game,
-        seed,
-        iteration_of(row),
-        int(row["timesteps_total"]),
-        float(stats.get("time", {}).get("run_s", row["time_total_s"])),
-        int(stats.get("phase", {}).get("aux_phases", 0)),
-        bool(row.get("done")),
+    return replace(
+        one,
+        iteration=iteration_of(row),
+        env_steps=int(row["timesteps_total"]),
+        seconds=float(stats.get("time", {}).get("run_s", row["time_total_s"])),
+        aux_phases=int(stats.get("phase", {}).get("aux_phases", 0)),
+        done=bool(row.get("done")),
     )

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+
 from rllib_ppg.app import cluster
 from rllib_ppg.app.challenge_disk import Trained
 from rllib_ppg.app.challenge_protocol import Protocol, levels_of
@@ -18,7 +20,33 @@ from rllib_ppg.errors import UserError
 
 FOLDER = "evaluations"
 
-Json = dict[str, Any]
+
+class PlayedHow(BaseModel):
+    """The settings of an evaluation that a challenge looks at."""
+
+    game: str
+    levels: str
+    seed: int
+    temperature: FiniteFloat
+
+
+class Summary(BaseModel):
+    """The summary of an evaluation."""
+
+    mean: FiniteFloat
+    stderr: FiniteFloat | None
+    num_episodes: int = Field(ge=1)
+    length_mean: FiniteFloat
+
+
+class Evaluation(BaseModel):
+    """An evaluation's file, as far as a challenge reads it."""
+
+    checkpoint: str
+    env_steps_trained: int
+    versions: dict[str, Any]
+    settings: PlayedHow
+    summary: Summary
 
 
 class Job(NamedTuple):
@@ -48,28 +76,50 @@ def evaluation_path(folder: Path, track: str, game: str, seed: int, levels: str)
     return folder / FOLDER / f"{track}-{game}-seed{seed}-{levels}.json"
 
 
-def read_evaluation(path: Path) -> Json | None:
-    """Return the content of an evaluation's file; None where it is not there or not whole."""
+def read_evaluation(path: Path) -> Evaluation | None:
+    """Return the content of an evaluation's file; None where there is none or it is broken.
+
+    Raises:
+        UserError: If it is of a version that is not known.
+    """
     content = read_document(path)
-    if content is None or content["format"] != EVALUATION or "summary" not in content:
+    if content is None or content["format"] != EVALUATION:
         return None
-    return content
+    try:
+        return Evaluation(**content)
+    except ValidationError:
+        return None
 
 
-def belongs(content: Json, trained: Trained) -> bool:
-    """Whether an evaluation is of the last checkpoint of a trial; the folder may have moved."""
-    checkpoint = Path(str(content.get("checkpoint")))
-    same = checkpoint.parent.name == trained.folder.name
-    return same and content.get("env_steps_trained") == trained.env_steps
+def why_missing(
+    found: Evaluation | None, path: Path, trained: Trained, levels: str, protocol: Protocol
+) -> str:
+    """Why an evaluation is not the one that a protocol wants of a trial; empty where it is.
 
-
-def is_current(path: Path, trained: Trained, protocol: Protocol) -> bool:
-    """Whether a file holds the evaluation that a protocol wants of a trial."""
-    content = read_evaluation(path)
-    if content is None or not belongs(content, trained):
-        return False
-    found = (content["summary"]["num_episodes"], content["settings"]["seed"])
-    return found == (protocol.episodes, protocol.evaluation_seed)
+    Args:
+        found: What was read from its file.
+        path: The file.
+        trained: The trial; its folder may have moved.
+        levels: Which levels are wanted.
+        protocol: Episodes and seed.
+    """
+    if found is None:
+        return f"{path.name} is broken" if path.exists() else f"not evaluated on {levels} levels"
+    of_trial = Path(found.checkpoint).parent.name == trained.folder.name
+    if not of_trial or found.env_steps_trained != trained.env_steps:
+        return f"evaluated on {levels} levels at another checkpoint than its last one"
+    played, summary = found.settings, found.summary
+    was = (played.game, played.levels, summary.num_episodes, played.seed)
+    wanted = (trained.game, levels, protocol.episodes, protocol.evaluation_seed)
+    if was != wanted:
+        names = ("game", "levels", "episodes", "evaluation_seed")
+        changes = [
+            f"{name} {old}, not {new}"
+            for name, old, new in zip(names, was, wanted, strict=True)
+            if old != new
+        ]
+        return f"{path.name} was played with other settings ({'; '.join(changes)})"
+    return ""
 
 
 def missing_jobs(
@@ -80,7 +130,7 @@ def missing_jobs(
     for one in trained:
         for levels in levels_of(track) if one.done else ():
             path = evaluation_path(folder, track, one.game, one.seed, levels)
-            if not is_current(path, one, protocol):
+            if why_missing(read_evaluation(path), path, one, levels, protocol):
                 jobs.append(Job(track, one, levels, path))
     return jobs
 

@@ -1,22 +1,15 @@
 """App: the flags of `rllib challenge`, each declared once."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
-import typer
+from rllib_ppg.app.flag import MACHINE, Count, Text, Texts, flag
 
 _WHAT = "What is measured"
 _BUDGET = "Budget of a trial"
 _CHANGE = "Change the experiment"
 _KEEP = "Results"
-_MACHINE = "Machine or cluster"
 _SHOW = "What is shown"
-
-
-def _flag(panel: str, names: str, metavar: str | None, help: str) -> Any:
-    return typer.Option(
-        *names.split(), help=help, metavar=metavar, rich_help_panel=panel, show_default=False
-    )
 
 
 _FILE = "Challenge file (YAML): NAME: {protocol: {...}, experiment: FILE or {run: PPG, ...}}."
@@ -50,49 +43,39 @@ _RESCORE = (
     "Make results and report again from the evaluations on disk, with another score table for "
     "instance. Nothing is trained or played."
 )
-_ADDRESS = (
-    "Ray cluster to use (auto: the one on this machine). Default: RAY_ADDRESS, else a private Ray "
-    "on this machine."
-)
 _WAIT = "Wait where the cluster is too small now, because it grows by itself."
 _DRY_RUN = "Check everything, show trials, sizes and an estimate of the hours, and end."
 _PROGRESS = "Live view on a terminal (default); else one plain line a training iteration."
 
-Text = str | None
-Texts = list[str] | None
-Count = int | None
 
-File = Annotated[str, _flag(_WHAT, "--file -f", "FILE", _FILE)]
-Track = Annotated[Text, _flag(_WHAT, "--track", "NAME", _TRACK)]
-Games = Annotated[Text, _flag(_WHAT, "--games", "NAMES", _GAMES)]
-Seeds = Annotated[Text, _flag(_WHAT, "--seeds", "N,N", _SEEDS)]
-Episodes = Annotated[Count, _flag(_WHAT, "--episodes", "N", _EPISODES)]
-Table = Annotated[Text, _flag(_WHAT, "--table", "NAME", _TABLE)]
-Threshold = Annotated[float | None, _flag(_WHAT, "--threshold", "SCORE", _THRESHOLD)]
+File = Annotated[str, flag(_WHAT, "--file -f", "FILE", _FILE)]
+Track = Annotated[Text, flag(_WHAT, "--track", "NAME", _TRACK)]
+Games = Annotated[Text, flag(_WHAT, "--games", "NAMES", _GAMES)]
+Seeds = Annotated[Text, flag(_WHAT, "--seeds", "N,N", _SEEDS)]
+Episodes = Annotated[Count, flag(_WHAT, "--episodes", "N", _EPISODES)]
+Table = Annotated[Text, flag(_WHAT, "--table", "NAME", _TABLE)]
+Threshold = Annotated[float | None, flag(_WHAT, "--threshold", "SCORE", _THRESHOLD)]
 
-BudgetSteps = Annotated[Text, _flag(_BUDGET, "--budget-steps", "N", _STEPS)]
-BudgetSeconds = Annotated[Text, _flag(_BUDGET, "--budget-seconds", "S", _SECONDS)]
-BudgetScale = Annotated[float | None, _flag(_BUDGET, "--budget-scale", "SHARE", _SCALE)]
+BudgetSteps = Annotated[Text, flag(_BUDGET, "--budget-steps", "N", _STEPS)]
+BudgetSeconds = Annotated[Text, flag(_BUDGET, "--budget-seconds", "S", _SECONDS)]
+BudgetScale = Annotated[float | None, flag(_BUDGET, "--budget-scale", "SHARE", _SCALE)]
 
-Set = Annotated[Texts, _flag(_CHANGE, "--set", "KEY=VALUE", _SET)]
-From = Annotated[Texts, _flag(_CHANGE, "--from", "MODULE", _FROM)]
+Set = Annotated[Texts, flag(_CHANGE, "--set", "KEY=VALUE", _SET)]
+From = Annotated[Texts, flag(_CHANGE, "--from", "MODULE", _FROM)]
 
-ExperimentName = Annotated[Text, _flag(_KEEP, "--experiment-name -n", "NAME", _NAME)]
-StoragePath = Annotated[Text, _flag(_KEEP, "--storage-path --out -o", "PATH", _STORAGE)]
-Resume = Annotated[bool, _flag(_KEEP, "--resume", None, _RESUME)]
-Rescore = Annotated[bool, _flag(_KEEP, "--rescore", None, _RESCORE)]
+ExperimentName = Annotated[Text, flag(_KEEP, "--experiment-name -n", "NAME", _NAME)]
+StoragePath = Annotated[Text, flag(_KEEP, "--storage-path --out -o", "PATH", _STORAGE)]
+Resume = Annotated[bool, flag(_KEEP, "--resume", None, _RESUME)]
+Rescore = Annotated[bool, flag(_KEEP, "--rescore", None, _RESCORE)]
 
-RayAddress = Annotated[Text, _flag(_MACHINE, "--ray-address", "ADDRESS", _ADDRESS)]
-RayNumCpus = Annotated[Count, _flag(_MACHINE, "--ray-num-cpus", "N", "CPUs of the private Ray.")]
-RayNumGpus = Annotated[Count, _flag(_MACHINE, "--ray-num-gpus", "N", "GPUs of the private Ray.")]
-WaitForResources = Annotated[bool, _flag(_MACHINE, "--wait-for-resources", None, _WAIT)]
+WaitForResources = Annotated[bool, flag(MACHINE, "--wait-for-resources", None, _WAIT)]
 
-DryRun = Annotated[bool, _flag(_SHOW, "--dry-run", None, _DRY_RUN)]
-Progress = Annotated[bool, _flag(_SHOW, "--progress/--no-progress", None, _PROGRESS)]
+DryRun = Annotated[bool, flag(_SHOW, "--dry-run", None, _DRY_RUN)]
+Progress = Annotated[bool, flag(_SHOW, "--progress/--no-progress", None, _PROGRESS)]
 Info = Annotated[
-    bool, _flag(_SHOW, "--log-info -v", None, "Show Ray's messages and what workers print.")
+    bool, flag(_SHOW, "--log-info -v", None, "Show Ray's messages and what workers print.")
 ]
-Debug = Annotated[bool, _flag(_SHOW, "--log-debug -vv", None, "The same with debug messages.")]
+Debug = Annotated[bool, flag(_SHOW, "--log-debug -vv", None, "The same with debug messages.")]
 
 
 @dataclass(frozen=True)

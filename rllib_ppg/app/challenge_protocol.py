@@ -104,6 +104,11 @@ class Protocol(BaseModel):
         return tuple(TRAIN_LEVELS) if self.track == BOTH else (self.track,)
 
     @property
+    def num_trials(self) -> int:
+        """One trial for each game, seed and track."""
+        return len(self.games) * len(self.seeds) * len(self.tracks)
+
+    @property
     def steps(self) -> int:
         """Environment steps of a trial, scaled."""
         return int(self.budget_steps * self.budget_scale)

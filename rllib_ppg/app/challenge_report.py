@@ -109,9 +109,21 @@ def _lines(results: Json, captions: Mapping[str, str], command: Sequence[str]) -
     lines += ["## Runs", "", *_runs(results), ""]
     if results["missing"]:
         lines += ["## Missing", "", *_missing(results), ""]
-    versions = ", ".join(f"{name} {value}" for name, value in results["versions"].items())
-    lines += ["## Made by", "", f"    rllib {shlex.join(command)}", "", f"with {versions}."]
+    lines += ["## Made by", "", f"    rllib {shlex.join(command)}", "", *_versions(results)]
     return lines
+
+
+def _versions(results: Json) -> list[str]:
+    """What was done with which versions, a line for each that differ."""
+    versions = results["versions"]
+    steps = [(f"training ({track})", found) for track, found in versions["training"].items()]
+    steps += [("evaluation", versions["evaluation"]), ("scoring", [versions["scoring"]])]
+    by_text: dict[str, list[str]] = {}
+    for step, found in steps:
+        for each in found or [{"versions": "that are not known"}]:
+            text = ", ".join(f"{name} {value}" for name, value in each.items())
+            by_text.setdefault(text, []).append(step)
+    return [f"* {', '.join(done)} with {text}" for text, done in by_text.items()]
 
 
 def _protocol(results: Json) -> list[str]:

@@ -5,18 +5,25 @@ docs/challenge.md defines the numbers, docs/plots.md the part of the format that
 Shape key: R runs (seeds), M games.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rllib_ppg.app.challenge_disk import Trained, find_trained
-from rllib_ppg.app.challenge_evaluate import belongs, evaluation_path, read_evaluation
+from rllib_ppg.app.challenge_evaluate import (
+    Evaluation,
+    evaluation_path,
+    read_evaluation,
+    why_missing,
+)
 from rllib_ppg.app.challenge_protocol import BOTH, DIFFICULTY, Protocol, levels_of
 from rllib_ppg.app.plot_evaluations import CHALLENGE, CHALLENGE_FILE, VERSION
 from rllib_ppg.app.plot_scores import NUM_RESAMPLES
+from rllib_ppg.app.run_folder import VERSIONS
 from rllib_ppg.core.intervals import bootstrap_interval, interquartile_mean, mean
 from rllib_ppg.core.learning_curves import area_under_curve, steps_to_threshold
 from rllib_ppg.core.scores import (
@@ -34,47 +41,61 @@ SCORED = "all"
 """The levels that are scored, on both tracks."""
 
 
-def collect(folder: Path, name: str, protocol: Protocol) -> tuple[list[Json], list[Json]]:
-    """Read what there is of a challenge.
+class Collected(NamedTuple):
+    """What there is of a challenge.
 
-    Returns:
-        The runs with all their evaluations, and those without, each with the reason.
+    Attributes:
+        runs: The runs with all their evaluations.
+        missing: Those without, each with the reason.
+        evaluated_with: The different versions that the runs were evaluated with.
     """
+
+    runs: list[Json]
+    missing: list[Json]
+    evaluated_with: list[Json]
+
+
+def collect(folder: Path, name: str, protocol: Protocol) -> Collected:
+    """Read what there is of a challenge."""
     runs: list[Json] = []
     missing: list[Json] = []
+    evaluated_with: list[Json] = []
     for track in protocol.tracks:
         trained = find_trained(folder / track)
         for key in ((game, seed) for game in protocol.games for seed in protocol.seeds):
             one = trained.get(key)
-            scores = {} if one is None else _evaluations(folder, track, one)
-            why = _reason(track, one, scores)
+            scores, why = (
+                ({}, "not trained") if one is None else _read(folder, track, one, protocol)
+            )
             if one is None or why:
                 missing.append({"track": track, "game": key[0], "seed": key[1], "reason": why})
                 continue
             label = f"{name}, {track.replace('_', ' ')}" if protocol.track == BOTH else name
             runs.append(_run(folder, track, label, one, scores))
-    return runs, missing
+            evaluated_with += [content.versions for content in scores.values()]
+    return Collected(runs, missing, distinct(evaluated_with))
 
 
-def _evaluations(folder: Path, track: str, one: Trained) -> dict[str, Json]:
-    found = {}
-    for levels in levels_of(track):
-        content = read_evaluation(evaluation_path(folder, track, one.game, one.seed, levels))
-        if content is not None and belongs(content, one):
-            found[levels] = content
-    return found
-
-
-def _reason(track: str, one: Trained | None, scores: Mapping[str, Json]) -> str:
-    if one is None:
-        return "not trained"
+def _read(
+    folder: Path, track: str, one: Trained, protocol: Protocol
+) -> tuple[dict[str, Evaluation], str]:
+    """A trial's evaluations by levels, and why one is missing; empty where none is."""
     if not one.done:
-        return f"training ended after {one.env_steps:,} steps, before its budget"
-    lacking = [levels for levels in levels_of(track) if levels not in scores]
-    return f"not evaluated on {' and '.join(lacking)} levels" if lacking else ""
+        return {}, f"training ended after {one.env_steps:,} steps, before its budget"
+    found: dict[str, Evaluation] = {}
+    reasons = []
+    for levels in levels_of(track):
+        path = evaluation_path(folder, track, one.game, one.seed, levels)
+        content = read_evaluation(path)
+        reasons.append(why_missing(content, path, one, levels, protocol))
+        if content is not None:
+            found[levels] = content
+    return found, "; ".join(filter(None, reasons))
 
 
-def _run(folder: Path, track: str, label: str, one: Trained, scores: Mapping[str, Json]) -> Json:
+def _run(
+    folder: Path, track: str, label: str, one: Trained, scores: Mapping[str, Evaluation]
+) -> Json:
     first = scores[SCORED]
     return {
         "track": track,
@@ -86,17 +107,30 @@ def _run(folder: Path, track: str, label: str, one: Trained, scores: Mapping[str
         "train_seconds": one.seconds,
         "aux_phases": one.aux_phases,
         "trial": str(one.folder.relative_to(folder)),
-        "checkpoint": Path(first["checkpoint"]).name,
-        "evaluation_seed": first["settings"]["seed"],
-        "temperature": first["settings"]["temperature"],
-        **{levels: _summary(content) for levels, content in scores.items()},
+        "checkpoint": Path(first.checkpoint).name,
+        "evaluation_seed": first.settings.seed,
+        "temperature": first.settings.temperature,
+        **{levels: content.summary.model_dump() for levels, content in scores.items()},
         "curve": one.curve(),
     }
 
 
-def _summary(content: Json) -> Json:
-    names = ("mean", "stderr", "num_episodes", "length_mean")
-    return {name: content["summary"][name] for name in names}
+def trained_with(folder: Path) -> list[Json]:
+    """The different versions that a track was trained with: a resume may bring others.
+
+    Args:
+        folder: The track's folder; none are known where its `versions.json` is gone or broken.
+    """
+    try:
+        launches = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
+        return distinct([{k: v for k, v in each.items() if k != "time"} for each in launches])
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+
+
+def distinct(found: Sequence[Json]) -> list[Json]:
+    """The different ones of some versions, in their order."""
+    return [each for index, each in enumerate(found) if each not in found[:index]]
 
 
 def make_results(folder: Path, name: str, protocol: Protocol, versions: Json, budget: Json) -> Json:
@@ -106,10 +140,10 @@ def make_results(folder: Path, name: str, protocol: Protocol, versions: Json, bu
         folder: The challenge's folder.
         name: The challenge's name.
         protocol: Which tracks, games and seeds count, and how they are scored.
-        versions: Of all that decides on the numbers.
+        versions: Of this process, which scores.
         budget: What the trials had.
     """
-    runs, missing = collect(folder, name, protocol)
+    runs, missing, evaluated_with = collect(folder, name, protocol)
     table = get_table(protocol.score_table)
     for run in runs:
         run["score"] = _score(run[SCORED]["mean"], run["game"], table.name)
@@ -127,7 +161,11 @@ def make_results(folder: Path, name: str, protocol: Protocol, versions: Json, bu
         "score_table": {"name": table.name, "source": table.source, "ranges": ranges},
         "threshold": protocol.threshold,
         "budget": budget,
-        "versions": versions,
+        "versions": {
+            "training": {track: trained_with(folder / track) for track in protocol.tracks},
+            "evaluation": evaluated_with,
+            "scoring": versions,
+        },
         "summary": summaries,
         "missing": missing,
         "runs": runs,

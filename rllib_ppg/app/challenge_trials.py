@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rllib_ppg.algorithm import resources
 from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.evaluation_settings import parse_levels
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app import cluster
 from rllib_ppg.app.challenge_file import Challenge
 from rllib_ppg.app.challenge_protocol import DIFFICULTY, TRAIN_LEVELS, Protocol
 from rllib_ppg.app.challenge_scale import scaled_config, sizes_of
+from rllib_ppg.app.challenge_space import DiskSpace, estimate, trials_at_a_time
 from rllib_ppg.app.checks import check_ppg
 from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.envs.levels import LEVELS
 from rllib_ppg.errors import UserError
 
 
@@ -26,12 +29,16 @@ class Sized:
         rows: Environment steps of an iteration, N x T.
         steps: Environment steps of a trial: whole iterations within the budget.
         aux_phases: Auxiliary phases within that.
+        space: What all trials take on disk.
+        notes: What to say before it starts.
     """
 
     config: dict[str, Any]
     rows: int
     steps: int
     aux_phases: int
+    space: DiskSpace
+    notes: list[str] = field(default_factory=list)
 
 
 def size(challenge: Challenge, settings: cluster.RaySettings) -> Sized:
@@ -41,15 +48,15 @@ def size(challenge: Challenge, settings: cluster.RaySettings) -> Sized:
         UserError: If it is wrong, or the budget leaves nothing of it.
     """
     register()
-    protocol, experiment = challenge.protocol, challenge.experiment
-    config = {**deepcopy(experiment.config), **_budget(protocol, protocol.budget_steps)}
+    protocol = challenge.protocol
+    config = {**deepcopy(challenge.experiment.config), **_budget(protocol, protocol.budget_steps)}
     there = cluster.nodes(settings)
     cpus, gpus = (sum(node.get(kind, 0.0) for node in there) for kind in ("CPU", "GPU"))
     with resources.assume(cpus, gpus):
-        checked = _checked(experiment, config, protocol.games[0])
+        checked = _checked(challenge, config)
         if protocol.budget_scale < 1:
             config = scaled_config(config, checked, protocol.steps, protocol.budget_scale)
-            checked = _checked(experiment, config, protocol.games[0])
+            checked = _checked(challenge, config)
     config["aux_slice_s"] = min(checked.aux_slice_s, max(1.0, protocol.margin / 2))
     sizes = sizes_of(checked)
     if protocol.steps < sizes.rows:
@@ -60,7 +67,17 @@ def size(challenge: Challenge, settings: cluster.RaySettings) -> Sized:
         )
     steps = protocol.steps // sizes.rows * sizes.rows
     config |= _budget(protocol, steps)
-    return Sized(config, sizes.rows, steps, sizes.aux_phases(steps))
+    space = estimate(
+        checked,
+        challenge.experiment.keys.checkpoint_config,
+        iterations=steps // sizes.rows,
+        trials=protocol.num_trials,
+        at_a_time=trials_at_a_time(
+            checked, {"CPU": cpus, "GPU": gpus}, challenge.experiment.keys.max_concurrent_trials
+        ),
+    )
+    notes = _notes(challenge, config)
+    return Sized(config, sizes.rows, steps, sizes.aux_phases(steps), space, notes)
 
 
 def _budget(protocol: Protocol, steps: int) -> dict[str, Any]:
@@ -72,29 +89,61 @@ def _budget(protocol: Protocol, steps: int) -> dict[str, Any]:
     }
 
 
-def _checked(experiment: Experiment, config: Mapping[str, Any], game: str) -> PPGConfig:
-    env = {**(config.get("env_config") or {}), "env_name": game, "distribution_mode": DIFFICULTY}
-    try:
-        return check_ppg({**config, "env_config": env})
-    except UserError as error:
-        raise UserError(experiment.source.message(("config",), str(error))) from None
+def _notes(challenge: Challenge, config: Mapping[str, Any]) -> list[str]:
+    if not config.get("evaluation_interval"):
+        return []
+    return [
+        f"Track {track} trains on all levels and so has no test levels: evaluations during its "
+        "training play all levels in place of those of evaluation_levels."
+        for track in challenge.protocol.tracks
+        if _lacks_levels(config, track)
+    ]
+
+
+def _checked(challenge: Challenge, config: Mapping[str, Any]) -> PPGConfig:
+    """Check a configuration on every track; their sizes are the same."""
+    game = challenge.protocol.games[0]
+    source = challenge.experiment.source
+    for track in challenge.protocol.tracks:
+        try:
+            checked = check_ppg(track_config(config, track, game))
+        except UserError as error:
+            raise UserError(source.message(("config",), str(error))) from None
+    return checked
+
+
+def track_config(config: Mapping[str, Any], track: str, game: Any) -> dict[str, Any]:
+    """Return the configuration of a track's trials, but for their seed.
+
+    Args:
+        config: The experiment's.
+        track: The track.
+        game: The game, or a grid of them.
+    """
+    own = {
+        "env_name": game,
+        "distribution_mode": DIFFICULTY,
+        "num_levels": TRAIN_LEVELS[track],
+        "start_level": 0,
+    }
+    found = {**deepcopy(dict(config)), "env_config": {**(config.get("env_config") or {}), **own}}
+    if _lacks_levels(config, track):
+        found["evaluation_levels"] = ["all"]
+    return found
+
+
+def _lacks_levels(config: Mapping[str, Any], track: str) -> bool:
+    """Whether evaluations during the training want test levels where a track has none."""
+    wanted = parse_levels(config.get("evaluation_levels"))
+    known = isinstance(wanted, list) and all(level in LEVELS for level in wanted)
+    return known and "test" in wanted and not TRAIN_LEVELS[track]
 
 
 def track_experiment(challenge: Challenge, sized: Sized, track: str) -> Experiment:
     """The Tune experiment of a track: a trial for each game and seed."""
     protocol, experiment = challenge.protocol, challenge.experiment
-    levels = {"num_levels": TRAIN_LEVELS[track], "start_level": 0}
-    env_config = {
-        **(sized.config.get("env_config") or {}),
-        "env_name": {"grid_search": list(protocol.games)},
-        "distribution_mode": DIFFICULTY,
-        **levels,
-    }
-    config = {
-        **deepcopy(sized.config),
-        "env_config": env_config,
-        "seed": {"grid_search": list(protocol.seeds)},
-    }
+    config = track_config(sized.config, track, {"grid_search": list(protocol.games)})
+    config["seed"] = {"grid_search": list(protocol.seeds)}
     keys = experiment.keys.model_copy(deep=True)
     keys.config, keys.stop = config, {"timesteps_total": sized.steps}
     keys.storage_path = str(challenge.folder)

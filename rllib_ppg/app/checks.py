@@ -129,14 +129,27 @@ LARGE_NETWORK = 200_000_000
 """Bytes from which a network is a part of its own of the memory that a run needs."""
 
 
-def _network_bytes(config: PPGConfig, space: Any, actions: Any) -> int:
-    """Bytes of the learner's weights, gradients, Adam's moments and a copy; workers' weights."""
+def network_parameters(config: PPGConfig) -> int:
+    """Parameters of the network of a checked configuration.
+
+    Returns:
+        Their number; 0 for a model of the user's own, which only its trial makes.
+    """
+    space, actions, _ = _spaces(config)
+    return _parameters(config, space, actions)
+
+
+def _parameters(config: PPGConfig, space: Any, actions: Any) -> int:
     name = config.model.get("custom_model")
     if name is not None and name not in MODELS:
-        return 0  # a model of the user's own, which only its trial makes
+        return 0
     settings = config.model.get("custom_model_config") or {}
-    count = parameter_count(name, settings, space, actions)
-    return 4 * count * (5 + config.num_env_runners)
+    return parameter_count(name, settings, space, actions)
+
+
+def _network_bytes(config: PPGConfig, space: Any, actions: Any) -> int:
+    """Bytes of the learner's weights, gradients, Adam's moments and a copy; workers' weights."""
+    return 4 * _parameters(config, space, actions) * (5 + config.num_env_runners)
 
 
 def check_memory(checked: Checked) -> None:

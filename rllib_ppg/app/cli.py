@@ -10,12 +10,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from rllib_ppg._version import __version__
-from rllib_ppg.app import challenge_flags, evaluate_flags, flags, plot_flags, video_flags
+from rllib_ppg.app import challenge_flags, evaluate_flags, flag, flags, plot_flags, video_flags
+from rllib_ppg.app.interrupt import INTERRUPTED
 from rllib_ppg.errors import UserError, told
 from rllib_ppg.spelling import nearest
 
 USAGE_ERROR = 2
-INTERRUPTED = 130
 
 # The parser's own errors; where it stands differs between releases of typer.
 _ParserError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -81,9 +81,9 @@ def train(
     restore: flags.Restore = None,
     resume: flags.Resume = False,
     max_failures: flags.MaxFailures = None,
-    ray_address: flags.RayAddress = None,
-    ray_num_cpus: flags.RayNumCpus = None,
-    ray_num_gpus: flags.RayNumGpus = None,
+    ray_address: flag.RayAddress = None,
+    ray_num_cpus: flag.RayNumCpus = None,
+    ray_num_gpus: flag.RayNumGpus = None,
     ray_object_store_memory: flags.RayObjectStore = None,
     wait_for_resources: flags.WaitForResources = False,
     dry_run: flags.DryRun = False,
@@ -148,7 +148,7 @@ def evaluate(
     policy: evaluate_flags.Policy = "agent",
     temperature: evaluate_flags.Temperature = None,
     num_env_runners: evaluate_flags.NumEnvRunners = "auto",
-    ray_address: evaluate_flags.RayAddress = None,
+    ray_address: flag.RayAddress = None,
     normalize: evaluate_flags.Normalize = None,
     out: evaluate_flags.Out = None,
 ) -> int:
@@ -194,9 +194,9 @@ def challenge(
     storage_path: challenge_flags.StoragePath = None,
     resume: challenge_flags.Resume = False,
     rescore: challenge_flags.Rescore = False,
-    ray_address: challenge_flags.RayAddress = None,
-    ray_num_cpus: challenge_flags.RayNumCpus = None,
-    ray_num_gpus: challenge_flags.RayNumGpus = None,
+    ray_address: flag.RayAddress = None,
+    ray_num_cpus: flag.RayNumCpus = None,
+    ray_num_gpus: flag.RayNumGpus = None,
     wait_for_resources: challenge_flags.WaitForResources = False,
     dry_run: challenge_flags.DryRun = False,
     progress: challenge_flags.Progress = True,

@@ -14,9 +14,8 @@ from rllib_ppg.algorithm.evaluate_levels import make_tasks
 from rllib_ppg.algorithm.evaluate_workers import choose_workers, play_blocks
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import read_policy
+from rllib_ppg.app.evaluate_flags import POLICIES
 from rllib_ppg.errors import UserError
-
-POLICIES = ("agent", "random")
 
 
 def evaluate(

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_ppg.app import cluster
-from rllib_ppg.app.evaluate_flags import EvaluateFlags
+from rllib_ppg.app.evaluate_flags import POLICIES, EvaluateFlags
 from rllib_ppg.app.export import find_checkpoint
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.interrupt import Interrupt, Terminated, sigterm_as_exception
+from rllib_ppg.app.interrupt import Interrupt, exit_code_of, sigterm_as_exception
+from rllib_ppg.app.out_file import check_out
 from rllib_ppg.app.train import import_modules, waiting
 from rllib_ppg.app.yaml_reader import read_yaml
+from rllib_ppg.envs.levels import check_levels
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
@@ -27,9 +29,8 @@ if TYPE_CHECKING:
     from rllib_ppg.algorithm.evaluate_levels import Task
     from rllib_ppg.app.evaluate_result import Outcome
 
-INTERRUPTED, TERMINATED = 130, 143
-POLICIES = ("agent", "random")
 ALL_GAMES = "all"
+SUFFIX = ".json"
 
 TRUST = (
     "Reading it unpickles it, which runs what it holds: evaluate only checkpoints from sources "
@@ -94,7 +95,7 @@ def run_evaluate(flags: EvaluateFlags) -> int:
         return stop.exit_code
     except KeyboardInterrupt as error:  # outside of playing, which looks after signals itself
         print("\nInterrupted; nothing was written.", file=sys.stderr)
-        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        return exit_code_of(error)
 
 
 def _run(flags: EvaluateFlags) -> int:
@@ -123,6 +124,9 @@ def _check_flags(flags: EvaluateFlags) -> int | None:
         raise UserError(f"--policy {flags.policy}: unknown.{hint} Give {' or '.join(POLICIES)}.")
     if flags.normalize not in (None, "none"):
         get_table(flags.normalize)
+    check_levels(flags.levels)
+    if flags.out is not None:
+        check_out(flags.out, [SUFFIX])
     if flags.num_env_runners == "auto":
         return None
     if not flags.num_env_runners.isdecimal():
@@ -168,21 +172,19 @@ def make_plan(flags: EvaluateFlags, folder: Path, changes: dict[str, Any]) -> Pl
         UserError: If something does not fit.
     """
     from rllib_ppg.algorithm.evaluate_blocks import env_count, make_blocks
-    from rllib_ppg.algorithm.evaluate_levels import check_levels, make_tasks
+    from rllib_ppg.algorithm.evaluate_levels import make_tasks
     from rllib_ppg.algorithm.evaluate_scores import choose_table
     from rllib_ppg.algorithm.policy_export import read_policy
     from rllib_ppg.app.evaluate import make_agent
-    from rllib_ppg.app.evaluate_result import check_out
     from rllib_ppg.core.temperature import check_temperature
 
     count = env_count(flags.episodes, flags.num_envs)
-    check_levels(flags.levels)
     check_temperature(flags.temperature)
-    if flags.out is not None:
-        check_out(flags.out)
     policy, env_steps = read_policy(folder)
     tasks = make_tasks(policy, games=_games(flags.games), levels=flags.levels, env_config=changes)
     agent = make_agent(policy, flags.policy, flags.temperature)
+    if flags.policy == "random":  # it was trained on nothing, so that all games are alike to it
+        tasks = [replace(task, transfer=False) for task in tasks]
     blocks = [
         make_blocks(
             task.env, task.env_config, task.name,
@@ -282,7 +284,7 @@ def _finish(flags: EvaluateFlags, plan: Plan, played: Sequence["EpisodeStatistic
     result.print_table(outcomes)
     if flags.out is None:
         return
-    path = result.check_out(flags.out)
+    path = check_out(flags.out, [SUFFIX])
     result.write(path, result_document(plan, played))
     print(f"Wrote {path}")
 
@@ -319,4 +321,7 @@ def _who(plan: Plan) -> str:
     else:
         way = "the most probable actions" if not temperature else f"temperature {temperature:g}"
         who = f"Agent of {plan.env_steps:,} environment steps, {way}"
-    return f"\n{who}; seed {plan.settings['seed']}, {plan.settings['num_envs']} environments a game"
+    modes = sorted({task.distribution_mode for task in plan.tasks if task.distribution_mode})
+    played = "".join(f"{mode} levels, " for mode in modes)
+    many = plan.settings["num_envs"]
+    return f"\n{who}; {played}seed {plan.settings['seed']}, {many} environments a game"

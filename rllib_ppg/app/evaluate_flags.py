@@ -1,20 +1,17 @@
 """App: the flags of `rllib evaluate`, each declared once."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from rllib_ppg.app.flag import MACHINE, Count, Text, Texts, flag
+
+POLICIES = ("agent", "random")
+
 _WHAT = "What is played"
 _WHO = "Who plays"
-_MACHINE = "Machine or cluster"
 _WHERE = "Scores and results"
-
-
-def _flag(panel: str, names: str, metavar: str | None, help: str) -> Any:
-    return typer.Option(
-        *names.split(), help=help, metavar=metavar, rich_help_panel=panel, show_default=False
-    )
 
 
 _CHECKPOINT = (
@@ -31,7 +28,7 @@ _LEVELS = (
 )
 _GAMES = (
     "Games of Procgen, with commas between them, or all. Others than the training's are marked as "
-    "transfer. Default: the training's."
+    "transfer and have a mean of their own. Default: the training's."
 )
 _SEED = "Seed of levels and actions, from 0; the same seed plays the same episodes. Default: 0."
 _CONFIG = 'Changes of the environment: \'{"env_config": {"use_backgrounds": false}}\'.'
@@ -46,38 +43,30 @@ _RUNNERS = (
     "Workers that play side by side, one CPU each; 0: this process. The episodes are the same "
     "whatever their number. Default: auto, the CPUs that there are."
 )
-_ADDRESS = (
-    "Ray cluster to use (auto: the one on this machine). Default: RAY_ADDRESS, else a private Ray "
-    "on this machine."
-)
 _NORMALIZE = (
     "Score table for normalised returns (easy_challenge, easy_paper, hard), or none. Default: the "
     "first that fits the difficulty."
 )
 _OUT = "JSON file to write, with every episode; `rllib plot` reads it."
 
-Text = str | None
-Texts = list[str] | None
-Count = int | None
 
 Checkpoint = Annotated[str, typer.Argument(metavar="CHECKPOINT", help=_CHECKPOINT)]
-Episodes = Annotated[int, _flag(_WHAT, "--episodes", "N", _EPISODES)]
-NumEnvs = Annotated[Count, _flag(_WHAT, "--num-envs", "N", _NUM_ENVS)]
-Levels = Annotated[Text, _flag(_WHAT, "--levels", "LEVELS", _LEVELS)]
-Games = Annotated[Text, _flag(_WHAT, "--games", "NAMES", _GAMES)]
-Seed = Annotated[int, _flag(_WHAT, "--seed", "N", _SEED)]
-Config = Annotated[Text, _flag(_WHAT, "--config -c", "JSON", _CONFIG)]
-Set = Annotated[Texts, _flag(_WHAT, "--set", "KEY=VALUE", _SET)]
-From = Annotated[Texts, _flag(_WHAT, "--from", "MODULE", _FROM)]
+Episodes = Annotated[int, flag(_WHAT, "--episodes", "N", _EPISODES)]
+NumEnvs = Annotated[Count, flag(_WHAT, "--num-envs", "N", _NUM_ENVS)]
+Levels = Annotated[Text, flag(_WHAT, "--levels", "LEVELS", _LEVELS)]
+Games = Annotated[Text, flag(_WHAT, "--games", "NAMES", _GAMES)]
+Seed = Annotated[int, flag(_WHAT, "--seed", "N", _SEED)]
+Config = Annotated[Text, flag(_WHAT, "--config -c", "JSON", _CONFIG)]
+Set = Annotated[Texts, flag(_WHAT, "--set", "KEY=VALUE", _SET)]
+From = Annotated[Texts, flag(_WHAT, "--from", "MODULE", _FROM)]
 
-Policy = Annotated[str, _flag(_WHO, "--policy", "WHO", _POLICY)]
-Temperature = Annotated[float | None, _flag(_WHO, "--temperature", "T", _TEMPERATURE)]
+Policy = Annotated[str, flag(_WHO, "--policy", "WHO", _POLICY)]
+Temperature = Annotated[float | None, flag(_WHO, "--temperature", "T", _TEMPERATURE)]
 
-NumEnvRunners = Annotated[str, _flag(_MACHINE, "--num-env-runners", "N", _RUNNERS)]
-RayAddress = Annotated[Text, _flag(_MACHINE, "--ray-address", "ADDRESS", _ADDRESS)]
+NumEnvRunners = Annotated[str, flag(MACHINE, "--num-env-runners", "N", _RUNNERS)]
 
-Normalize = Annotated[Text, _flag(_WHERE, "--normalize", "TABLE", _NORMALIZE)]
-Out = Annotated[Text, _flag(_WHERE, "--out -o", "FILE", _OUT)]
+Normalize = Annotated[Text, flag(_WHERE, "--normalize", "TABLE", _NORMALIZE)]
+Out = Annotated[Text, flag(_WHERE, "--out -o", "FILE", _OUT)]
 
 
 @dataclass(frozen=True)

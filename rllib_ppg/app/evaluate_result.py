@@ -5,7 +5,6 @@ docs/evaluation.md defines the numbers and docs/plots.md the format.
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from rllib_ppg.algorithm.evaluate_episodes import EpisodeStatistics
-from rllib_ppg.algorithm.evaluate_levels import CUSTOM, Task
+from rllib_ppg.algorithm.evaluate_levels import Task
 from rllib_ppg.algorithm.evaluate_scores import score
 from rllib_ppg.algorithm.policy_export import plain
+from rllib_ppg.app.out_file import write_out
 from rllib_ppg.app.plot_evaluations import EVALUATION, VERSION
 from rllib_ppg.core.scores import score_range
-from rllib_ppg.errors import UserError
+from rllib_ppg.envs.levels import CUSTOM
 
 Json = dict[str, Any]
 
@@ -62,7 +62,21 @@ def document(outcomes: Sequence[Outcome], settings: Mapping[str, Any], **more: A
 
 
 def overall(outcomes: Sequence[Outcome]) -> Json:
-    """Summarise several games: the mean over games of their mean normalised returns.
+    """Summarise several games, those that are transfer apart."""
+    trained, transfer = by_transfer(outcomes)
+    return {**_mean_score(trained), "transfer": _mean_score(transfer)}
+
+
+def by_transfer(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], list[Outcome]]:
+    """The games that are no transfer, and those that are: they never share a mean."""
+    return (
+        [outcome for outcome in outcomes if not outcome.task.transfer],
+        [outcome for outcome in outcomes if outcome.task.transfer],
+    )
+
+
+def _mean_score(outcomes: Sequence[Outcome]) -> Json:
+    """The mean over games of their mean normalised returns.
 
     Returns of different games have no common scale, so there is none where a game has no score, or
     where they are by different tables.
@@ -71,7 +85,7 @@ def overall(outcomes: Sequence[Outcome]) -> Json:
     known = [score for score in scores if score is not None]
     tables = {outcome.table for outcome in outcomes}
     summary: Json = {"num_games": len(outcomes), "normalised": None}
-    if len(known) == len(scores) and len(tables) == 1:
+    if known and len(known) == len(scores) and len(tables) == 1:
         mean = sum(score for score, _ in known) / len(known)
         # Games are played independently of each other.
         stderr = math.sqrt(sum(error**2 for _, error in known)) / len(known)
@@ -132,55 +146,17 @@ def _whole(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-def check_out(out: str) -> Path:
-    """Return the file to write, once it is clear that it can be.
-
-    Raises:
-        UserError: If it cannot be written, or does not end in .json.
-    """
-    path = Path(out).expanduser().absolute()
-    if path.suffix != ".json":
-        raise UserError(f"--out {out}: give a name that ends in .json.")
-    if path.is_dir():
-        raise UserError(f"--out {out} is a folder; give the name of a file.")
-    if not path.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {path.parent}; make it first.")
-    temporary = _temporary(path)
-    try:
-        temporary.touch()
-        temporary.unlink()
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    return path
-
-
 def write(path: Path, content: Json) -> None:
     """Write a file so that it is there whole or not at all.
 
     Raises:
         UserError: If it cannot be written.
     """
-    temporary = _temporary(path)
-    text = json.dumps(content, indent=1, allow_nan=False)
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path.resolve())
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _unwritable(path, error) from None
-
-
-def _temporary(path: Path) -> Path:
-    target = path.resolve()  # a link stays one
-    return target.with_name(f".{target.name}.{os.getpid()}")
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"--out {path} cannot be written ({error.strerror or error}).")
+    write_out(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 def print_table(outcomes: Sequence[Outcome]) -> None:
-    """Print the games with their numbers, and the mean score of several."""
+    """Print the games with their numbers, and mean scores, those of transfer games apart."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("game")
     scored = any(outcome.table for outcome in outcomes)
@@ -197,15 +173,18 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
             _with_error(played.mean, played.stderr, 2),
             *[_with_error(*outcome.score, 3) if outcome.score else ""] * scored,
         )
-    mean = overall(outcomes)["normalised"]
-    if len(outcomes) > 1 and mean is not None:
-        score = _with_error(mean["mean"], mean["stderr"] or math.nan, 3)
-        table.add_row(f"mean of {len(outcomes)} games", "", "", "", "", score)
+    for found, kind in zip(by_transfer(outcomes), ("", "transfer "), strict=True):
+        mean = _mean_score(found)["normalised"]
+        if len(found) > 1 and mean is not None:
+            score = _with_error(mean["mean"], mean["stderr"] or math.nan, 3)
+            table.add_row(f"mean of {len(found)} {kind}games", "", "", "", "", score)
     Console().print(table)
     print("+- is the standard error of the mean over episodes of this one agent.")
     names = sorted({outcome.table for outcome in outcomes if outcome.table})
     if names:
         print(f"score: normalised return by {', '.join(names)}; 0 plays blindly, 1 is the best.")
+    if any(outcome.task.transfer for outcome in outcomes):
+        print("(transfer): a game or difficulty that the agent was not trained on.")
 
 
 def _levels(task: Task) -> str:

@@ -1,22 +1,17 @@
 """App: the flags of `rllib train`, each declared once."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from rllib_ppg.app.flag import MACHINE, Count, Text, Texts, flag
 
 _WHAT = "What to train"
 _CHANGE = "Change it"
 _KEEP = "Results and checkpoints"
 _GO_ON = "Go on"
-_MACHINE = "Machine or cluster"
 _SHOW = "What is shown"
-
-
-def _flag(panel: str, names: str, metavar: str | None, help: str) -> Any:
-    return typer.Option(
-        *names.split(), help=help, metavar=metavar, rich_help_panel=panel, show_default=False
-    )
 
 
 _WORDS = "An experiment file: `rllib train file FILE` is `rllib train -f FILE`."
@@ -50,10 +45,6 @@ _RESUME = (
     "files are unpickled: resume only runs from sources that you trust."
 )
 _FAILURES = "How often a failed trial goes on from its last checkpoint; -1: always."
-_ADDRESS = (
-    "Ray cluster to use (auto: the one on this machine). Default: RAY_ADDRESS, else a private Ray "
-    "on this machine."
-)
 _WAIT = "Wait where the cluster is too small now, because it grows by itself."
 _DRY_RUN = (
     "Check everything, show the resolved configuration, sizes, memory and an estimate of the "
@@ -62,32 +53,29 @@ _DRY_RUN = (
 _PROGRESS = "Live view on a terminal (default); else one plain line a training iteration."
 _SCHEDULER = "Tune's trial scheduler: FIFO, async_hyperband, median_stopping_rule, pbt, ..."
 
-Text = str | None
-Texts = list[str] | None
-Count = int | None
 
 Words = Annotated[
     Texts, typer.Argument(metavar="file FILE", show_default=False, help=_WORDS)
 ]  # fmt: skip
-Files = Annotated[Texts, _flag(_WHAT, "--file --config-file -f", "FILE", _FILES)]
-Run = Annotated[Text, _flag(_WHAT, "--run --algo -r", "NAME", _RUN)]
-Env = Annotated[Text, _flag(_WHAT, "--env -e", "NAME", _ENV)]
-From = Annotated[Texts, _flag(_WHAT, "--from", "MODULE", _FROM)]
+Files = Annotated[Texts, flag(_WHAT, "--file --config-file -f", "FILE", _FILES)]
+Run = Annotated[Text, flag(_WHAT, "--run --algo -r", "NAME", _RUN)]
+Env = Annotated[Text, flag(_WHAT, "--env -e", "NAME", _ENV)]
+From = Annotated[Texts, flag(_WHAT, "--from", "MODULE", _FROM)]
 
-Config = Annotated[Text, _flag(_CHANGE, "--config -c", "JSON", _CONFIG)]
-Set = Annotated[Texts, _flag(_CHANGE, "--set", "KEY=VALUE", _SET)]
-Stop = Annotated[Text, _flag(_CHANGE, "--stop -s", "JSON", _STOP)]
-Seed = Annotated[Count, _flag(_CHANGE, "--seed", "N", "Seed of all that is random, levels too.")]
-Framework = Annotated[Text, _flag(_CHANGE, "--framework", "torch", "torch; PPG has no other.")]
-NumSamples = Annotated[Count, _flag(_CHANGE, "--num-samples", "N", "Trials of each experiment.")]
-Scheduler = Annotated[Text, _flag(_CHANGE, "--scheduler", "NAME", _SCHEDULER)]
-SchedulerConfig = Annotated[Text, _flag(_CHANGE, "--scheduler-config", "JSON", "Its arguments.")]
+Config = Annotated[Text, flag(_CHANGE, "--config -c", "JSON", _CONFIG)]
+Set = Annotated[Texts, flag(_CHANGE, "--set", "KEY=VALUE", _SET)]
+Stop = Annotated[Text, flag(_CHANGE, "--stop -s", "JSON", _STOP)]
+Seed = Annotated[Count, flag(_CHANGE, "--seed", "N", "Seed of all that is random, levels too.")]
+Framework = Annotated[Text, flag(_CHANGE, "--framework", "torch", "torch; PPG has no other.")]
+NumSamples = Annotated[Count, flag(_CHANGE, "--num-samples", "N", "Trials of each experiment.")]
+Scheduler = Annotated[Text, flag(_CHANGE, "--scheduler", "NAME", _SCHEDULER)]
+SchedulerConfig = Annotated[Text, flag(_CHANGE, "--scheduler-config", "JSON", "Its arguments.")]
 
-ExperimentName = Annotated[Text, _flag(_KEEP, "--experiment-name -n", "NAME", _NAME)]
-StoragePath = Annotated[Text, _flag(_KEEP, "--storage-path", "PATH", _STORAGE)]
+ExperimentName = Annotated[Text, flag(_KEEP, "--experiment-name -n", "NAME", _NAME)]
+StoragePath = Annotated[Text, flag(_KEEP, "--storage-path", "PATH", _STORAGE)]
 CheckpointFreq = Annotated[
     Count,
-    _flag(
+    flag(
         _KEEP,
         "--checkpoint-freq",
         "N",
@@ -97,7 +85,7 @@ CheckpointFreq = Annotated[
 ]
 CheckpointAtEnd = Annotated[
     bool | None,
-    _flag(
+    flag(
         _KEEP,
         "--checkpoint-at-end/--no-checkpoint-at-end",
         None,
@@ -105,30 +93,27 @@ CheckpointAtEnd = Annotated[
     ),
 ]
 KeepCheckpoints = Annotated[
-    Count, _flag(_KEEP, "--keep-checkpoints-num", "N", "How many checkpoints to keep.")
+    Count, flag(_KEEP, "--keep-checkpoints-num", "N", "How many checkpoints to keep.")
 ]
-CheckpointScore = Annotated[Text, _flag(_KEEP, "--checkpoint-score-attr", "KEY", _SCORE)]
-Track = Annotated[Texts, _flag(_KEEP, "--track", "NAME", _TRACK)]
-VideoEvery = Annotated[Count, _flag(_KEEP, "--video-every", "N", _VIDEO_EVERY)]
+CheckpointScore = Annotated[Text, flag(_KEEP, "--checkpoint-score-attr", "KEY", _SCORE)]
+Track = Annotated[Texts, flag(_KEEP, "--track", "NAME", _TRACK)]
+VideoEvery = Annotated[Count, flag(_KEEP, "--video-every", "N", _VIDEO_EVERY)]
 
-Restore = Annotated[Text, _flag(_GO_ON, "--restore", "CHECKPOINT", _RESTORE)]
-Resume = Annotated[bool, _flag(_GO_ON, "--resume/--no-resume", None, _RESUME)]
-MaxFailures = Annotated[Count, _flag(_GO_ON, "--max-failures", "N", _FAILURES)]
+Restore = Annotated[Text, flag(_GO_ON, "--restore", "CHECKPOINT", _RESTORE)]
+Resume = Annotated[bool, flag(_GO_ON, "--resume/--no-resume", None, _RESUME)]
+MaxFailures = Annotated[Count, flag(_GO_ON, "--max-failures", "N", _FAILURES)]
 
-RayAddress = Annotated[Text, _flag(_MACHINE, "--ray-address", "ADDRESS", _ADDRESS)]
-RayNumCpus = Annotated[Count, _flag(_MACHINE, "--ray-num-cpus", "N", "CPUs of the private Ray.")]
-RayNumGpus = Annotated[Count, _flag(_MACHINE, "--ray-num-gpus", "N", "GPUs of the private Ray.")]
 RayObjectStore = Annotated[
-    Count, _flag(_MACHINE, "--ray-object-store-memory", "BYTES", "Its object store.")
+    Count, flag(MACHINE, "--ray-object-store-memory", "BYTES", "Its object store.")
 ]
-WaitForResources = Annotated[bool, _flag(_MACHINE, "--wait-for-resources", None, _WAIT)]
+WaitForResources = Annotated[bool, flag(MACHINE, "--wait-for-resources", None, _WAIT)]
 
-DryRun = Annotated[bool, _flag(_SHOW, "--dry-run", None, _DRY_RUN)]
-Progress = Annotated[bool, _flag(_SHOW, "--progress/--no-progress", None, _PROGRESS)]
+DryRun = Annotated[bool, flag(_SHOW, "--dry-run", None, _DRY_RUN)]
+Progress = Annotated[bool, flag(_SHOW, "--progress/--no-progress", None, _PROGRESS)]
 Info = Annotated[
-    bool, _flag(_SHOW, "--log-info -v", None, "Show Ray's messages and what workers print.")
+    bool, flag(_SHOW, "--log-info -v", None, "Show Ray's messages and what workers print.")
 ]
-Debug = Annotated[bool, _flag(_SHOW, "--log-debug -vv", None, "The same with debug messages.")]
+Debug = Annotated[bool, flag(_SHOW, "--log-debug -vv", None, "The same with debug messages.")]
 
 
 @dataclass(frozen=True)

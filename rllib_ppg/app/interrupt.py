@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+INTERRUPTED, TERMINATED = 130, 143
+"""What a shell reports of a process that SIGINT or SIGTERM has ended: 128 and the signal."""
+
 
 class Interrupt:
     """Context in which Ctrl-C (and SIGTERM) asks for an orderly end instead of raising.
@@ -69,6 +72,11 @@ def end_tune_loop() -> None:
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came where nothing has to be saved."""
+
+
+def exit_code_of(error: KeyboardInterrupt) -> int:
+    """The exit code of a command that Ctrl-C or SIGTERM has ended."""
+    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from rllib_ppg.app import plot_terminal as terminal
+from rllib_ppg.app.out_file import check_out
 from rllib_ppg.app.plot_aggregate import INTERVALS
 from rllib_ppg.app.plot_curves import CurvePlot, draw_curves
 from rllib_ppg.app.plot_evaluations import LEVELS, find_document
-from rllib_ppg.app.plot_figure import check_out, save, style
+from rllib_ppg.app.plot_figure import SUFFIXES, save, style
 from rllib_ppg.app.plot_flags import KINDS, PlotFlags
 from rllib_ppg.app.plot_make_curves import make_curves
 from rllib_ppg.app.plot_make_scores import ScorePlot, make_scores
@@ -37,7 +38,7 @@ def run_plot(flags: PlotFlags) -> int:
         UserError: If anything that was given is wrong; nothing has been written then.
     """
     flags = _checked(flags)
-    path = check_out(flags.out) if flags.out is not None else None
+    path = check_out(flags.out, SUFFIXES) if flags.out is not None else None
     notes: dict[str, None] = {}
     plot: CurvePlot | ScorePlot
     if flags.kind == "curves":

@@ -130,16 +130,21 @@ def _common_range(name: str, curves: Sequence[Curve], note: Note) -> tuple[float
     begin, end = max(curve.x[0] for curve in curves), min(curve.x[-1] for curve in curves)
     if begin > end:
         raise UserError(
-            f"{name}: one run ends at {end:,.8g} and another begins at {begin:,.8g}, so that they "
-            "have no mean; use --group run."
+            f"{name}: one run ends at {_place(end)} and another begins at {_place(begin)}, so that "
+            "they have no mean; use --group run."
         )
     longest = max(curve.x[-1] for curve in curves)
     if longest > end:
         note(
-            f"{name}: the mean ends at {end:,.8g} with the shortest run; the longest goes to "
-            f"{longest:,.8g}."
+            f"{name}: the mean ends at {_place(end)} with the shortest run; the longest goes to "
+            f"{_place(longest)}."
         )
     return begin, end
+
+
+def _place(x: float) -> str:
+    """Where on the x axis: whole steps or iterations, or hours."""
+    return f"{x:,.0f}" if x.is_integer() else f"{x:.3g}"
 
 
 def _points(curves: Sequence[Curve], begin: float, end: float) -> FloatArray:

@@ -6,22 +6,25 @@ that a newer release may add some.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rllib_ppg.app.plot_runs import Curve, Origin, origin_of_config, read_params
+from rllib_ppg.app.plot_runs import Curve, Note, Origin, origin_of_config, read_params
+from rllib_ppg.envs.levels import CUSTOM, UNSEEN
 from rllib_ppg.errors import UserError
 
 EVALUATION = "rllib_ppg evaluation"
 CHALLENGE = "rllib_ppg challenge"
 VERSION = 1
 CHALLENGE_FILE = "results.json"
-LEVELS = ("test", "all", "train")
+LEVELS = (*UNSEEN, "train")
 """Levels of an evaluation; the first one that all files have is plotted unless one is chosen."""
+
+_LEVEL_OPTIONS = ("env_name", "num_levels", "start_level")
 
 
 @dataclass(frozen=True)
@@ -68,18 +71,22 @@ def find_document(given: str) -> Path | None:
     return None
 
 
-def read_scores(path: Path) -> list[Score]:
+def read_scores(path: Path, note: Note = lambda text: None) -> list[Score]:
     """Read all scores of an evaluation's or challenge's file.
 
+    Args:
+        path: The file.
+        note: Told what is left out.
+
     Raises:
-        UserError: If a value is missing or of the wrong kind.
+        UserError: If a value is missing or of the wrong kind, or there is no score to plot.
     """
     content = read_document(path)
     if content is None:
         raise UserError(f"{path} is no file of `rllib evaluate --out` or `rllib challenge`.")
     try:
         if content["format"] == EVALUATION:
-            games = content.get("games") or [content]
+            games = _of_known_levels(path, content.get("games") or [content], note)
             return [_evaluated(path, content.get("checkpoint"), game) for game in games]
         return [_trained(path, run) for run in content["runs"]]
     except (KeyError, TypeError, AttributeError) as error:
@@ -114,6 +121,26 @@ def _broken(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is not as its format says ({what}); docs/plots.md describes it.")
 
 
+def _of_known_levels(
+    path: Path, games: Sequence[Mapping[str, Any]], note: Note
+) -> list[Mapping[str, Any]]:
+    """The games of an evaluation whose levels are among `LEVELS`."""
+    known = [game for game in games if game["settings"].get("levels") != CUSTOM]
+    rest = ", ".join(_game(game["settings"]) for game in games if game not in known)
+    if not known:
+        raise UserError(
+            f"{path}: {rest} was played on levels chosen by number, which compare with nothing; "
+            f"evaluate it with --levels {' or '.join(UNSEEN)}."
+        )
+    if rest:
+        note(f"{path}: left out {rest}, played on levels chosen by number.")
+    return known
+
+
+def _game(settings: Mapping[str, Any]) -> str:
+    return str(settings.get("game") or settings.get("env") or "unknown game")
+
+
 def _evaluated(path: Path, checkpoint: str | None, evaluated: Mapping[str, Any]) -> Score:
     settings = evaluated["settings"]
     levels = settings.get("levels", "all")
@@ -121,14 +148,24 @@ def _evaluated(path: Path, checkpoint: str | None, evaluated: Mapping[str, Any])
         raise UserError(f"{path}: levels {levels!r} are none of {', '.join(LEVELS)}.")
     game = settings.get("game") or settings.get("env")
     origin = replace(
-        _origin_of_checkpoint(path, checkpoint, settings.get("temperature")),
+        _origin_of_checkpoint(path, checkpoint),
         game=None if game is None else str(game),
         difficulty=settings.get("distribution_mode"),
+        transfer=bool(settings.get("transfer")),
+        played=_played(settings),
     )
     return Score(origin, {levels: _mean(path, evaluated["summary"])})
 
 
-def _origin_of_checkpoint(path: Path, checkpoint: str | None, temperature: Any) -> Origin:
+def _played(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What has to be the same in two evaluations of different levels that belong together."""
+    options = settings.get("env_config") or {}
+    found = {key: value for key, value in options.items() if key not in _LEVEL_OPTIONS}
+    names = ("distribution_mode", "policy", "temperature")
+    return {**found, **{name: settings[name] for name in names if name in settings}}
+
+
+def _origin_of_checkpoint(path: Path, checkpoint: str | None) -> Origin:
     """Describe the agent by its trial's configuration if that is still there, else by its name."""
     if not checkpoint:
         return Origin(path, path.stem, agent=str(path.absolute()))
@@ -136,9 +173,7 @@ def _origin_of_checkpoint(path: Path, checkpoint: str | None, temperature: Any) 
     if not (trial / "params.json").is_file():
         return Origin(path, trial.parent.name or path.stem, agent=checkpoint)
     origin = origin_of_config(path, read_params(trial / "params.json"))
-    # Another temperature is another policy, though the network is the same.
-    config = {**(origin.config or {}), "temperature": temperature}
-    return replace(origin, experiment=trial.parent.name, config=config, agent=checkpoint)
+    return replace(origin, experiment=trial.parent.name, agent=checkpoint)
 
 
 def _trained(path: Path, run: Mapping[str, Any]) -> Score:
@@ -168,6 +203,7 @@ def _origin_of_run(path: Path, run: Mapping[str, Any]) -> Origin:
         difficulty=run.get("distribution_mode"),
         label=str(run["label"]) if run.get("label") else None,
         seed=seed if isinstance(seed, int) else None,
+        played=_played(run),
     )
 
 

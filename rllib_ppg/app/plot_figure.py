@@ -7,7 +7,6 @@ matplotlib do not count.
 import io
 import logging
 import math
-import os
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from rllib_ppg.app.out_file import write_out
 from rllib_ppg.errors import UserError
-from rllib_ppg.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,25 +159,6 @@ def plain_numbers(axes: "Axes") -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def check_out(out: str, suffixes: Sequence[str] = SUFFIXES) -> Path:
-    """Return the file to write, once it is clear that it can be.
-
-    Raises:
-        UserError: If the ending is unknown or the folder cannot be written.
-    """
-    path = Path(out).expanduser().absolute()
-    if path.suffix.lower() not in suffixes:
-        hint = did_you_mean(path.suffix, suffixes) if path.suffix else ""
-        raise UserError(f"--out {out}: give a name that ends in {', '.join(suffixes)}.{hint}")
-    if path.is_dir():
-        raise UserError(f"--out {out} is a folder; give the name of a file.")
-    if not path.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {path.parent}; make it first.")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UserError(f"--out {out}: the folder {path.parent} cannot be written.")
-    return path
-
-
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure so that the file is there whole or not at all.
 
@@ -189,11 +169,4 @@ def save(figure: "Figure", path: Path) -> None:
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata=undated)
-    target = path.resolve()  # a link stays one
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"--out {path} cannot be written ({error.strerror or error}).") from None
+    write_out(path, buffer.getvalue())

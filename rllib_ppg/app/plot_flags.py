@@ -1,21 +1,17 @@
 """App: the flags of `rllib plot`, each declared once."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from rllib_ppg.app.flag import Text, Texts, flag
 
 _WHAT = "What to plot"
 _HOW = "How"
 _WHERE = "Where it goes"
 
 KINDS = ("curves", "bars", "profiles", "improvement", "gap")
-
-
-def _flag(panel: str, names: str, metavar: str | None, help: str) -> Any:
-    return typer.Option(
-        *names.split(), help=help, metavar=metavar, rich_help_panel=panel, show_default=False
-    )
 
 
 _RUNS = (
@@ -53,29 +49,27 @@ _PARTIAL = "Leave out lines that a killed run left cut off."
 _OUT = "Figure to write: .png, .svg or .pdf. Without it the plot goes to the terminal."
 _TERMINAL = "Draw curves on the terminal although --out is given."
 
-Text = str | None
-Texts = list[str] | None
 
 Runs = Annotated[Texts, typer.Argument(metavar="RUN", show_default=False, help=_RUNS)]
-Kind = Annotated[Text, _flag(_WHAT, "--kind -k", "KIND", _KIND)]
-X = Annotated[str, _flag(_WHAT, "--x", "AXIS", _X)]
-Y = Annotated[Text, _flag(_WHAT, "--y", "METRIC", _Y)]
-Group = Annotated[str, _flag(_WHAT, "--group", "WAY", _GROUP)]
-Label = Annotated[Texts, _flag(_WHAT, "--label", "NAME=PATTERN", _LABEL)]
-Reference = Annotated[Texts, _flag(_WHAT, "--reference", "CSV", _REFERENCE)]
-Games = Annotated[Text, _flag(_WHAT, "--games", "NAMES", _GAMES)]
-Levels = Annotated[Text, _flag(_WHAT, "--levels", "LEVELS", _LEVELS)]
-Partial = Annotated[bool, _flag(_WHAT, "--partial", None, _PARTIAL)]
+Kind = Annotated[Text, flag(_WHAT, "--kind -k", "KIND", _KIND)]
+X = Annotated[str, flag(_WHAT, "--x", "AXIS", _X)]
+Y = Annotated[Text, flag(_WHAT, "--y", "METRIC", _Y)]
+Group = Annotated[str, flag(_WHAT, "--group", "WAY", _GROUP)]
+Label = Annotated[Texts, flag(_WHAT, "--label", "NAME=PATTERN", _LABEL)]
+Reference = Annotated[Texts, flag(_WHAT, "--reference", "CSV", _REFERENCE)]
+Games = Annotated[Text, flag(_WHAT, "--games", "NAMES", _GAMES)]
+Levels = Annotated[Text, flag(_WHAT, "--levels", "LEVELS", _LEVELS)]
+Partial = Annotated[bool, flag(_WHAT, "--partial", None, _PARTIAL)]
 
-Normalize = Annotated[Text, _flag(_HOW, "--normalize", "TABLE", _NORMALIZE)]
-Aggregate = Annotated[Text, _flag(_HOW, "--aggregate", "NAME", _AGGREGATE)]
-Interval = Annotated[str, _flag(_HOW, "--interval", "KIND", _INTERVAL)]
-Smooth = Annotated[float, _flag(_HOW, "--smooth", "FACTOR", _SMOOTH)]
-Seeds = Annotated[bool, _flag(_HOW, "--seeds", None, _SEEDS)]
-Title = Annotated[Text, _flag(_HOW, "--title", "TEXT", "Title of the figure.")]
+Normalize = Annotated[Text, flag(_HOW, "--normalize", "TABLE", _NORMALIZE)]
+Aggregate = Annotated[Text, flag(_HOW, "--aggregate", "NAME", _AGGREGATE)]
+Interval = Annotated[str, flag(_HOW, "--interval", "KIND", _INTERVAL)]
+Smooth = Annotated[float, flag(_HOW, "--smooth", "FACTOR", _SMOOTH)]
+Seeds = Annotated[bool, flag(_HOW, "--seeds", None, _SEEDS)]
+Title = Annotated[Text, flag(_HOW, "--title", "TEXT", "Title of the figure.")]
 
-Out = Annotated[Text, _flag(_WHERE, "--out -o", "FILE", _OUT)]
-Terminal = Annotated[bool, _flag(_WHERE, "--terminal", None, _TERMINAL)]
+Out = Annotated[Text, flag(_WHERE, "--out -o", "FILE", _OUT)]
+Terminal = Annotated[bool, flag(_WHERE, "--terminal", None, _TERMINAL)]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ NOT_THE_AGENT = frozenset(
 
 MAX_SHOWN_KEYS = 3
 
+PLAYED = "played "
+"""What keys begin with that say how an agent was evaluated, not how it was trained."""
+
 
 class Item(Protocol):
     """What can be grouped."""
@@ -125,13 +128,17 @@ def _identity(origin: Origin, way: str, keys: Sequence[str]) -> str:
         return origin.label or origin.experiment
     if origin.label is not None:
         return origin.label
+    own = _agent(origin)
     if origin.config is None:
-        return origin.agent or str(origin.path)
-    return json.dumps(_agent(origin), sort_keys=True, default=str)
+        own["agent"] = origin.agent or str(origin.path)
+    return json.dumps(own, sort_keys=True, default=str)
 
 
 def _agent(origin: Origin) -> dict[str, Any]:
-    return {key: value for key, value in (origin.config or {}).items() if key not in NOT_THE_AGENT}
+    """What makes an agent, and what it is when it plays."""
+    config = origin.config or {}
+    played = {f"{PLAYED}{key}": value for key, value in origin.played.items()}
+    return {key: value for key, value in config.items() if key not in NOT_THE_AGENT} | played
 
 
 def _names(groups: Sequence[Sequence[Item]], way: str, keys: Sequence[str]) -> list[str]:
@@ -155,12 +162,22 @@ def _names(groups: Sequence[Sequence[Item]], way: str, keys: Sequence[str]) -> l
     alike = [k for k, name in enumerate(names) if names.count(name) > 1]
     configs = [_agent(groups[k][0].origin) for k in alike]
     every = list(dict.fromkeys(key for config in configs for key in config))
-    differing = [key for key in every if len({str(config.get(key)) for config in configs}) > 1]
+    differing = _differing(every, configs)
     only = len(set(names)) == 1
     for k, config in zip(alike, configs, strict=True):
         settings = _settings(config, differing[:MAX_SHOWN_KEYS])
         names[k] = (settings if only else f"{names[k]} {settings}".strip()) or names[k]
     return names
+
+
+def _differing(keys: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys that tell configurations apart; of those that say the same, the first."""
+    found: dict[tuple[str, ...], str] = {}
+    for key in keys:
+        values = [str(config.get(key)) for config in configs]
+        if len(set(values)) > 1:
+            found.setdefault((key.removeprefix(PLAYED).rsplit(".", 1)[-1], *values), key)
+    return list(found.values())
 
 
 def _settings(config: Mapping[str, Any], keys: Sequence[str]) -> str:

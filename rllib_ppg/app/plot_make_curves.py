@@ -39,6 +39,7 @@ def make_curves(flags: PlotFlags, note: Note) -> CurvePlot:
     for name, members in groups.items():
         for game, found in _by_panel(members, flags.normalize).items():
             label = name if len(found) == len(members) else f"{name}, {game}"
+            _check_difficulty(label, found)
             made = band(label, found, aggregate=aggregate, interval=flags.interval, note=note)
             panels.setdefault(game, []).append(replace(made, name=name))
     _check_panels(panels)
@@ -156,6 +157,19 @@ def _by_panel(curves: Sequence[Curve], normalize: str | None) -> dict[str, list[
     for curve in curves:
         panels.setdefault(curve.origin.game or "", []).append(curve)
     return panels
+
+
+def _check_difficulty(name: str, curves: Sequence[Curve]) -> None:
+    """Refuse a mean over runs of one game on different difficulties."""
+    known = [curve.origin for curve in curves if curve.origin.difficulty is not None]
+    first: dict[str | None, Origin] = {}
+    for origin in known:
+        other = first.setdefault(origin.game, origin)
+        if origin.difficulty != other.difficulty:
+            raise UserError(
+                f"{name}: {other.path} is of {other.difficulty} levels and {origin.path} of "
+                f"{origin.difficulty} ones, which have no mean; --group auto keeps them apart."
+            )
 
 
 def _check_panels(panels: dict[str, list[Band]]) -> None:

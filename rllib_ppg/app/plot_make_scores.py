@@ -30,7 +30,9 @@ from rllib_ppg.app.plot_scores import (
     cells,
     choose_levels,
     common_games,
+    game_name,
     gap_levels,
+    is_transfer,
     matrix,
     merge,
     overall,
@@ -97,7 +99,7 @@ def _read(flags: PlotFlags, note: Note) -> list[Score]:
                 f"--kind {flags.kind} needs results of evaluation, which {given} is not: give "
                 "files of `rllib evaluate --out` or results of `rllib challenge`."
             )
-        scores[document.resolve()] = read_scores(document)
+        scores[document.resolve()] = read_scores(document, note)
     found = [score for part in scores.values() for score in part]
     if flags.games is not None:
         names = [name.strip() for name in flags.games.split(",")]
@@ -134,16 +136,27 @@ def _bars(groups: dict[str, ByGame], flags: PlotFlags, levels: str, note: Note) 
     )
 
 
-def _comparable(groups: dict[str, ByGame], flags: PlotFlags, note: Note) -> dict[str, np.ndarray]:
-    """The scores (R, M) of each group on the games that all groups have."""
+def _comparable(
+    groups: dict[str, ByGame], flags: PlotFlags, note: Note
+) -> tuple[dict[str, np.ndarray], str]:
+    """The scores (R, M) of each group on the games that all groups have, and what these are.
+
+    Transfer games count only where there are no others.
+    """
     if flags.interval == "t":
         raise UserError(f"--interval t: --kind {flags.kind} has bootstrap intervals only.")
-    games = common_games(groups, note)
-    return {name: matrix(name, found, games, note) for name, found in groups.items()}
+    common = common_games(groups, note)
+    games = [game for game in common if not is_transfer(game)]
+    rest = [game for game in common if is_transfer(game)]
+    if games and rest:
+        note(f"Left out, for transfer is no result on trained games: {', '.join(rest)}.")
+    chosen = games or rest
+    arrays = {name: matrix(name, found, chosen, note) for name, found in groups.items()}
+    return arrays, "" if games else ", transfer"
 
 
 def _profiles(groups: dict[str, ByGame], flags: PlotFlags, levels: str, note: Note) -> ScorePlot:
-    arrays = _comparable(groups, flags, note)
+    arrays, kind = _comparable(groups, flags, note)
     games = next(iter(arrays.values())).shape[1]
     if games > 1 and not flags.normalize:
         raise UserError(
@@ -159,7 +172,8 @@ def _profiles(groups: dict[str, ByGame], flags: PlotFlags, levels: str, note: No
         name: runs_label(name, [len(array)], interval=flags.interval != "none", games=games)
         for name, array in arrays.items()
     }
-    labels = Labels(_value_label(flags, levels), interval_text(flags.interval), flags.title)
+    label = _value_label(flags, levels) + kind
+    labels = Labels(label, interval_text(flags.interval), flags.title)
     shares = {name: profile.estimate for name, profile in profiles.items()}
     return ScorePlot(
         lambda: draw_profiles(taus, profiles, names, labels),
@@ -175,7 +189,7 @@ def _without_bounds(profile: Profile, interval: str) -> Profile:
 
 
 def _improvement(groups: dict[str, ByGame], flags: PlotFlags, levels: str, note: Note) -> ScorePlot:
-    arrays = _comparable(groups, flags, note)
+    arrays, kind = _comparable(groups, flags, note)
     if len(arrays) < 2:
         raise UserError(
             f"--kind improvement compares groups, and there is one ({next(iter(arrays))}); give "
@@ -192,7 +206,7 @@ def _improvement(groups: dict[str, ByGame], flags: PlotFlags, levels: str, note:
     games = arrays[first].shape[1]
     over = f", mean over {games} games" if games > 1 else ""
     labels = Labels(
-        f"probability that a run scores higher, {levels} levels{over}",
+        f"probability that a run scores higher, {levels} levels{kind}{over}",
         interval_text(flags.interval),
         flags.title,
     )
@@ -203,7 +217,7 @@ def _improvement(groups: dict[str, ByGame], flags: PlotFlags, levels: str, note:
 
 
 def _gap(groups: Groups, flags: PlotFlags, note: Note) -> ScorePlot:
-    groups = _with_train_levels(groups, note)
+    groups = _with_train_levels(_without_transfer(groups, note), note)
     every = [score for members in groups.values() for score in members]
     unseen = gap_levels(every)
     columns = {}
@@ -222,6 +236,19 @@ def _gap(groups: Groups, flags: PlotFlags, note: Note) -> ScorePlot:
         lambda: draw_gap(train, test, labels, unseen),
         lambda: terminal.print_cells(differences, columns, what, labels.interval),
     )
+
+
+def _without_transfer(groups: Groups, note: Note) -> Groups:
+    """Leave out games that the agents were not trained on: they have no training levels."""
+    every = [score for members in groups.values() for score in members]
+    rest = list(dict.fromkeys(game_name(s) for s in every if s.origin.transfer))
+    if not rest:
+        return groups
+    if all(score.origin.transfer for score in every):
+        raise UserError(f"--kind gap: no agent was trained on what was played ({', '.join(rest)}).")
+    note(f"Left out of the gap, as no agent was trained on them: {', '.join(rest)}.")
+    found = {n: [s for s in g if not s.origin.transfer] for n, g in groups.items()}
+    return {name: members for name, members in found.items() if members}
 
 
 def _with_train_levels(groups: Groups, note: Note) -> Groups:

@@ -67,6 +67,9 @@ class Origin:
         seed: The trial's seed; None where not known.
         agent: What tells trained agents apart that share all of the above: a checkpoint.
         reference: Whether it was published elsewhere; such runs are never mixed with others.
+        transfer: Whether the game, or its difficulty, is not the one of the agent's training.
+        played: How the agent was evaluated, but for game and levels; scores have a mean only where
+            it is the same.
     """
 
     path: Path
@@ -78,6 +81,8 @@ class Origin:
     seed: int | None = None
     agent: str = ""
     reference: bool = False
+    transfer: bool = False
+    played: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

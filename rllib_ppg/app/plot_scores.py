@@ -10,15 +10,19 @@ import numpy as np
 
 from rllib_ppg.app.plot_aggregate import AGGREGATE_NAMES, interval_of
 from rllib_ppg.app.plot_evaluations import LEVELS, Score
-from rllib_ppg.app.plot_runs import Note
+from rllib_ppg.app.plot_runs import Note, Origin
 from rllib_ppg.app.plot_tables import FloatArray
 from rllib_ppg.core.intervals import Interval
+from rllib_ppg.envs.levels import UNSEEN
 from rllib_ppg.errors import UserError
 
 NUM_RESAMPLES = 10_000
 
 ByGame = Mapping[str, FloatArray]
 """The scores (R,) of each game; different games may have different numbers of runs."""
+
+TRANSFER = " (transfer)"
+"""What the name of a game ends in where its agents were not trained on it, or not so difficult."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,10 @@ def merge(name: str, scores: Sequence[Score]) -> list[Score]:
     """Put evaluations of one agent on different levels together.
 
     Raises:
-        UserError: If an agent was evaluated twice on the same levels: that is no other seed.
+        UserError: If an agent was evaluated twice on the same levels, which is no other seed, or a
+            game in different ways, which have no mean.
     """
+    _check_alike(name, scores)
     agents: dict[tuple[object, ...], Score] = {}
     for score in scores:
         origin = score.origin
@@ -61,6 +67,33 @@ def merge(name: str, scores: Sequence[Score]) -> list[Score]:
             )
         agents[own, origin.game] = replace(known, returns={**known.returns, **score.returns})
     return list(agents.values())
+
+
+def _check_alike(name: str, scores: Sequence[Score]) -> None:
+    """Refuse a group in which a game was played in different ways."""
+    first: dict[str | None, Origin] = {}
+    for other in (score.origin for score in scores):
+        one = first.setdefault(other.game, other)
+        differing = [
+            f"{key} {one.played[key]} and {other.played[key]}"
+            for key in one.played
+            if key in other.played and one.played[key] != other.played[key]
+        ]
+        if differing:
+            raise UserError(
+                f"{name}: {one.path} and {other.path} play {other.game} in different ways "
+                f"({', '.join(differing)}), which have no mean; --group auto keeps them apart."
+            )
+
+
+def game_name(score: Score) -> str:
+    """What the game of a score is called; transfer never is the trained game."""
+    return f"{score.origin.game or 'unknown game'}{TRANSFER * score.origin.transfer}"
+
+
+def is_transfer(game: str) -> bool:
+    """Whether a name of `game_name` is of a transfer game."""
+    return game.endswith(TRANSFER)
 
 
 def choose_levels(scores: Sequence[Score], wanted: str | None) -> str:
@@ -85,7 +118,7 @@ def gap_levels(scores: Sequence[Score]) -> str:
     Raises:
         UserError: If a score lacks either.
     """
-    for levels in ("test", "all"):
+    for levels in UNSEEN:
         if all({"train", levels} <= score.returns.keys() for score in scores):
             return levels
     lacking = next(s for s in scores if not {"train", "test"} <= s.returns.keys())
@@ -99,7 +132,7 @@ def by_game(scores: Sequence[Score], levels: str) -> dict[str, FloatArray]:
     """Return the scores on some levels by game, in the order in which games come first."""
     games: dict[str, list[float]] = {}
     for score in scores:
-        games.setdefault(score.origin.game or "unknown game", []).append(score.returns[levels])
+        games.setdefault(game_name(score), []).append(score.returns[levels])
     return {game: np.array(values) for game, values in games.items()}
 
 
@@ -138,20 +171,25 @@ def cells(groups: Mapping[str, ByGame], interval: str) -> list[Cell]:
 
 
 def overall(groups: Mapping[str, ByGame], aggregate: str, interval: str, note: Note) -> list[Cell]:
-    """Return each group's aggregate over the games that all groups have; none for a single game."""
-    games = common_games(groups, note)
-    if len(games) < 2:
-        return []
-    title = overall_title(aggregate, len(games))
-    found = []
-    for name, scores in groups.items():
-        array = matrix(name, scores, games, note)
-        found.append(
-            Cell(name, title, interval_of(array, aggregate, interval, NUM_RESAMPLES), len(array))
-        )
-    return found
+    """Return each group's aggregate over the games that all groups have, transfer games apart.
+
+    There is none over a single game.
+    """
+    common = common_games(groups, note)
+    trained = [game for game in common if not is_transfer(game)]
+    transfer = [game for game in common if is_transfer(game)]
+    return [
+        _over(name, scores, games, aggregate, interval, note)
+        for games in (trained, transfer)
+        if len(games) > 1
+        for name, scores in groups.items()
+    ]
 
 
-def overall_title(aggregate: str, games: int) -> str:
-    """What an aggregate over games is called."""
-    return f"{AGGREGATE_NAMES[aggregate]} of {games} games"
+def _over(
+    name: str, scores: ByGame, games: Sequence[str], aggregate: str, interval: str, note: Note
+) -> Cell:
+    kind = "transfer games" if is_transfer(games[0]) else "games"
+    title = f"{AGGREGATE_NAMES[aggregate]} of {len(games)} {kind}"
+    array = matrix(name, scores, games, note)
+    return Cell(name, title, interval_of(array, aggregate, interval, NUM_RESAMPLES), len(array))

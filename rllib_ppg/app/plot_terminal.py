@@ -23,8 +23,15 @@ from rllib_ppg.core.learning_curves import area_under_curve
 MARKS = "*o+x#@%&"
 COLORS = ("blue", "red", "green", "magenta", "yellow", "cyan", "white", "bright_black")
 HEIGHT = 14
-NAME_WIDTH = 8
+NAME_WIDTH = 11
+"""Names do not break below it; the longest game's has as many characters."""
+
+ZERO = 1e-12
+"""What is nearer to 0 than this is what rounding has left of it."""
+
 MIN_WIDTH, MAX_WIDTH = 40, 120
+WIDEST = 1000
+"""Wider than any table."""
 
 
 def terminal_width() -> int:
@@ -131,7 +138,7 @@ def print_summary(plot: CurvePlot) -> None:
                 interval_text(last),
                 _number(height),
             )
-    console().print(table)
+    _print_table(table)
     what = "last: the last value; height: mean height over the range that all curves cover"
     _print_caption(f"{what}. ", plot.interval, without=without)
 
@@ -157,7 +164,7 @@ def print_cells(
         numbers = [_number(column[k].interval.estimate) for column in others.values()]
         last = interval_text(cell.interval)
         table.add_row(Text(cell.group), Text(cell.game), str(cell.num_runs), *numbers, last)
-    console().print(table)
+    _print_table(table)
     _print_caption(f"{what}. ", interval, without=any(cell.num_runs == 1 for cell in cells))
 
 
@@ -166,7 +173,7 @@ def print_pairs(pairs: Mapping[tuple[str, str], Interval], caption: str) -> None
     table = _table(["X", "Y"], "P(X > Y)")
     for (x, y), interval in pairs.items():
         table.add_row(Text(x), Text(y), interval_text(interval))
-    console().print(table)
+    _print_table(table)
     without = any(math.isnan(interval.low) for interval in pairs.values())
     _print_caption("A tie counts half. ", caption, without=without)
 
@@ -179,7 +186,7 @@ def print_profiles(
     table = _table(["group"], *(f"> {thresholds[k]:.3g}" for k in chosen))
     for group, values in shares.items():
         table.add_row(Text(names[group]), *(f"{values[k]:.2f}" for k in chosen))
-    console().print(table)
+    _print_table(table)
 
 
 def interval_text(interval: Interval) -> str:
@@ -190,7 +197,18 @@ def interval_text(interval: Interval) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
+    return "-" if math.isnan(value) else f"{0.0 if abs(value) < ZERO else value:.3g}"
+
+
+def _print_table(table: Table) -> None:
+    """Print a table whole: a terminal that is too narrow for its numbers breaks its lines."""
+    wide = Console(width=WIDEST)
+    for column in table.columns:
+        if column.no_wrap:
+            texts = (column.header, *column.cells)
+            column.min_width = max(wide.measure(text).maximum for text in texts)
+    width = max(terminal_width(), wide.measure(table).minimum)
+    Console(width=width, highlight=False, file=sys.stdout).print(table)
 
 
 def _table(names: Sequence[str], *numbers: str) -> Table:

@@ -3,10 +3,11 @@
 from rllib_ppg.app.plot_evaluations import Score
 from rllib_ppg.app.plot_runs import Note, Reading, find_results, read_curve, read_origin
 from rllib_ppg.app.plot_tables import read_table
+from rllib_ppg.envs.levels import UNSEEN
 from rllib_ppg.errors import UserError
 
 TRAIN = "evaluation/train_return"
-UNSEEN = {"test": "evaluation/test_return", "all": "evaluation/all_return"}
+COLUMNS = {levels: f"evaluation/{levels}_return" for levels in UNSEEN}
 
 
 def read_training_gaps(given: str, note: Note, *, partial: bool = False) -> list[Score]:
@@ -26,7 +27,7 @@ def read_training_gaps(given: str, note: Note, *, partial: bool = False) -> list
     scores = []
     for path in find_results(given):
         names = read_table(path, partial=partial).names if path.stat().st_size else ()
-        columns = {levels: name for levels, name in UNSEEN.items() if name in names}
+        columns = {levels: name for levels, name in COLUMNS.items() if name in names}
         columns |= {"train": TRAIN} if TRAIN in names else {}
         curves = {
             levels: read_curve(path, Reading(y=name, note=note, partial=partial))

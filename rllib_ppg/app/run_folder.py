@@ -30,6 +30,9 @@ _NEEDED = 1 << 16
 LOCK = ".lock"
 """The file by which two processes do not train in one folder; its lock ends with the process."""
 
+VERSIONS = "versions.json"
+"""The file that says with which versions a run was started, and resumed."""
+
 PACKAGES = ("ray", "torch", "numpy", "gymnasium", "procgen", "procgen-mirror", "pydantic")
 
 
@@ -138,9 +141,9 @@ def write_description(
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     line = f"{now}  {shlex.join(['rllib', *command])}\n"
     write_text(place / "command.txt", _read(place / "command.txt") + line)
-    launches = json.loads(_read(place / "versions.json") or "[]")
+    launches = json.loads(_read(place / VERSIONS) or "[]")
     launches.append({"time": now, **versions()})
-    write_text(place / "versions.json", json.dumps(launches, indent=2) + "\n")
+    write_text(place / VERSIONS, json.dumps(launches, indent=2) + "\n")
 
 
 def _set_aside(place: Path) -> None:

@@ -14,7 +14,7 @@ from rllib_ppg.app import cluster
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.interrupt import Terminated, sigterm_as_exception
+from rllib_ppg.app.interrupt import INTERRUPTED, Terminated, exit_code_of, sigterm_as_exception
 from rllib_ppg.app.run_folder import (
     check_writable,
     experiment_folder,
@@ -24,8 +24,6 @@ from rllib_ppg.app.run_folder import (
 from rllib_ppg.app.track import check_trackers
 from rllib_ppg.app.video import check_video_every
 from rllib_ppg.errors import UserError
-
-INTERRUPTED, TERMINATED = 130, 143
 
 
 def run_train(flags: TrainFlags, command: Sequence[str]) -> int:
@@ -48,7 +46,7 @@ def run_train(flags: TrainFlags, command: Sequence[str]) -> int:
         terminated = isinstance(error, Terminated)
         word = "Terminated" if terminated else "Interrupted"
         print(f"\n{word} while nothing was being trained.", file=sys.stderr)
-        return TERMINATED if terminated else INTERRUPTED
+        return exit_code_of(error)
 
 
 def _run_train(flags: TrainFlags, command: Sequence[str]) -> int:

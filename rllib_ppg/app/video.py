@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_ppg.app.export import find_checkpoint
-from rllib_ppg.app.plot_figure import check_out
+from rllib_ppg.app.out_file import check_out
 from rllib_ppg.app.video_encode import MAX_FPS, SUFFIXES, import_encoder
-from rllib_ppg.app.video_flags import LEVELS, OVERLAYS, VideoFlags
+from rllib_ppg.app.video_flags import OVERLAYS, VideoFlags
+from rllib_ppg.envs.levels import LEVELS
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
@@ -86,8 +87,6 @@ def check_flags(flags: VideoFlags) -> Wanted:
     _check_number("seed", flags.seed, 0, 2**63 - 1)
     _check_number("fps", flags.fps, 1, MAX_FPS[path.suffix.lower()])
     _check_number("size", flags.size, 1, MAX_SIZE)
-    if flags.temperature is not None and not 0 <= flags.temperature < math.inf:
-        raise UserError(f"--temperature {flags.temperature:g}: give 0 or a positive number.")
     overlays = _words("overlay", flags.overlay, (*OVERLAYS, "all"))
     if overlays and "all" in overlays:
         overlays = list(OVERLAYS)
@@ -152,6 +151,7 @@ def make_recording(policy: "PPGTorchPolicy", flags: VideoFlags, wanted: Wanted) 
     """
     from rllib_ppg.algorithm.evaluate_agents import default_temperature
     from rllib_ppg.app import video_envs, video_record
+    from rllib_ppg.core.temperature import check_temperature
 
     config: Any = policy.config
     games = video_envs.game_options(config["env"], config["env_config"], wanted.games, flags.levels)
@@ -171,6 +171,7 @@ def make_recording(policy: "PPGTorchPolicy", flags: VideoFlags, wanted: Wanted) 
     if "actions" in overlays and policy.action_spec.kind == "gaussian":
         overlays = _without_actions(overlays, flags)
     temperature = flags.temperature
+    check_temperature(temperature)
     if temperature is None:
         temperature = default_temperature(config)
     return video_record.Recording(

@@ -1,7 +1,6 @@
 """App: frames into an MP4 or a GIF, one after the other, so that no video is held in memory."""
 
 import importlib
-import os
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rllib_ppg.app.out_file import temporary_of, unwritable
 from rllib_ppg.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class VideoFile:
         self._av = import_encoder()
         self._fps = fps
         self._gif = path.suffix.lower() == ".gif"
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        self._temporary = temporary_of(path)
         self._stream: Any = None
         self._graph: Graph | None = None
 
@@ -74,7 +74,7 @@ class VideoFile:
         try:
             self._container = self._av.open(str(self._temporary), "w", format=kind, options=options)
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise unwritable(self.path, error) from None
         return self
 
     def __exit__(
@@ -90,7 +90,7 @@ class VideoFile:
                 self._container.close()
         except OSError as failure:
             if kind is None:
-                raise self._unwritable(failure) from None
+                raise unwritable(self.path, failure) from None
         finally:
             self._temporary.unlink(missing_ok=True)
 
@@ -111,7 +111,7 @@ class VideoFile:
         try:
             self._encode(picture)
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise unwritable(self.path, error) from None
 
     def _start(self, height: int, width: int) -> None:
         stream = self._container.add_stream("gif" if self._gif else "libx264", rate=self._fps)
@@ -169,6 +169,3 @@ class VideoFile:
         self._encode(None)
         self._container.close()
         self._temporary.replace(self.path)
-
-    def _unwritable(self, error: OSError) -> UserError:
-        return UserError(f"{self.path} cannot be written ({error.strerror or error}).")

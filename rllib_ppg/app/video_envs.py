@@ -7,9 +7,7 @@ import numpy as np
 import torch
 
 from rllib_ppg.algorithm.evaluate_levels import tasks_beside
-from rllib_ppg.algorithm.model import observation_layout
 from rllib_ppg.algorithm.named_environments import make_array_env
-from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.policy_export import env_name
 from rllib_ppg.app.video_play import Cell
 from rllib_ppg.envs.arrays import ArrayEnv
@@ -60,26 +58,6 @@ def make_env(
             "needs 1 (num_envs of the EnvContext)."
         )
     return made
-
-
-def check_fits(policy: PPGTorchPolicy, env: ArrayEnv) -> None:
-    """Refuse an environment other than the one that the policy was trained for.
-
-    Raises:
-        UserError: Its observations or actions differ.
-    """
-    trained = policy.observation_space
-    trained = getattr(trained, "original_space", trained)
-    pairs = (
-        ("observations", observation_layout(trained), observation_layout(env.observation_space)),
-        ("actions", policy.action_space, env.action_space),
-    )
-    for what, expected, found in pairs:
-        if expected != found:
-            raise UserError(
-                f"The policy was trained for the {what} {expected}, but the environment has "
-                f"{found}."
-            )
 
 
 def make_cells(

@@ -1,23 +1,18 @@
 """App: the flags of `rllib video`, each declared once."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from rllib_ppg.app.flag import Count, Text, flag
 
 _WHAT = "What is played"
 _HOW = "How it looks"
 _WHERE = "Where it goes"
 
-LEVELS = ("train", "test", "all")
 OVERLAYS = ("name", "return", "value", "actions")
 MAX_STEPS = 2000
-
-
-def _flag(panel: str, names: str, metavar: str | None, help: str) -> Any:
-    return typer.Option(
-        *names.split(), help=help, metavar=metavar, rich_help_panel=panel, show_default=False
-    )
 
 
 _CHECKPOINT = "Folder of a checkpoint, of a trial, or of a run with one trial."
@@ -42,24 +37,22 @@ _FPS = "Frames a second. Default: the environment's own, 15 for Procgen."
 _SIZE = "Width of a cell's picture in pixels. Default: at most 512, and what fits a screen."
 _OUT = "Video to write: .mp4 (H.264) or .gif."
 
-Text = str | None
-Count = int | None
 
 Checkpoint = Annotated[str, typer.Argument(metavar="CHECKPOINT", help=_CHECKPOINT)]
-Episodes = Annotated[Count, _flag(_WHAT, "--episodes", "N", _EPISODES)]
-Games = Annotated[Text, _flag(_WHAT, "--games", "GAME,...", _GAMES)]
-Levels = Annotated[Text, _flag(_WHAT, "--levels", "WHICH", _LEVELS)]
-Seed = Annotated[int, _flag(_WHAT, "--seed", "N", "Same seed, same video. Default: 0.")]
-Temperature = Annotated[float | None, _flag(_WHAT, "--temperature", "T", _TEMPERATURE)]
-MaxSteps = Annotated[int, _flag(_WHAT, "--max-steps", "N", _MAX_STEPS)]
-From = Annotated[list[str] | None, _flag(_WHAT, "--from", "MODULE", _FROM)]
+Episodes = Annotated[Count, flag(_WHAT, "--episodes", "N", _EPISODES)]
+Games = Annotated[Text, flag(_WHAT, "--games", "GAME,...", _GAMES)]
+Levels = Annotated[Text, flag(_WHAT, "--levels", "WHICH", _LEVELS)]
+Seed = Annotated[int, flag(_WHAT, "--seed", "N", "Same seed, same video. Default: 0.")]
+Temperature = Annotated[float | None, flag(_WHAT, "--temperature", "T", _TEMPERATURE)]
+MaxSteps = Annotated[int, flag(_WHAT, "--max-steps", "N", _MAX_STEPS)]
+From = Annotated[list[str] | None, flag(_WHAT, "--from", "MODULE", _FROM)]
 
-Grid = Annotated[Text, _flag(_HOW, "--grid", "RxC", _GRID)]
-Overlay = Annotated[Text, _flag(_HOW, "--overlay", "WHAT,...", _OVERLAY)]
-Fps = Annotated[Count, _flag(_HOW, "--fps", "N", _FPS)]
-Size = Annotated[Count, _flag(_HOW, "--size", "PIXELS", _SIZE)]
+Grid = Annotated[Text, flag(_HOW, "--grid", "RxC", _GRID)]
+Overlay = Annotated[Text, flag(_HOW, "--overlay", "WHAT,...", _OVERLAY)]
+Fps = Annotated[Count, flag(_HOW, "--fps", "N", _FPS)]
+Size = Annotated[Count, flag(_HOW, "--size", "PIXELS", _SIZE)]
 
-Out = Annotated[str, _flag(_WHERE, "--out -o", "FILE", _OUT)]
+Out = Annotated[str, flag(_WHERE, "--out -o", "FILE", _OUT)]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import numpy as np
 
 from rllib_ppg.algorithm.actions import start
 from rllib_ppg.algorithm.evaluate_blocks import shares
+from rllib_ppg.algorithm.evaluate_levels import check_fits
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.app.video_draw import PROCGEN_ACTIONS, Drawing, smallest_size
 from rllib_ppg.app.video_encode import MAX_FPS, VideoFile
-from rllib_ppg.app.video_envs import check_fits, default_fps, make_cells
+from rllib_ppg.app.video_envs import default_fps, make_cells
 from rllib_ppg.app.video_play import Cell, Player, Shot, play
 
 DEFAULT_SIZE = {".mp4": (512, 1536), ".gif": (320, 640)}
@@ -77,7 +78,8 @@ def record(
     training = policy.network.training
     policy.network.eval()
     try:
-        check_fits(policy, cells[0].env)
+        first = cells[0]
+        check_fits(policy, first.name, first.env.observation_space, first.env.action_space)
         fps = plan.fps or min(default_fps(env, cells[0].env), MAX_FPS[plan.path.suffix.lower()])
         for cell in cells:
             cell.pause = round(PAUSE_S * fps)

@@ -98,6 +98,13 @@ class RunWatch:
                 trial.stopping_criterion = dict(self._stop)
                 trial.invalidate_json_state()
 
+    def had_ended(self, trial: Trial) -> None:
+        """Note a trial that Tune knows to be over: with no other one it takes no step at all."""
+        self.trials = [*self.trials, trial]
+        progress = self.progress.setdefault(trial.trial_id, Progress(self._stop))
+        if trial.last_result:
+            progress.update(trial.last_result)
+
     def step_ends(self) -> None:
         """Keep Tune's notes; end its loop once no trial runs any more and an end was asked for."""
         if self.trials and not is_remote(self.trials[0].path):
@@ -247,6 +254,8 @@ class OrderlyScheduler(TrialScheduler):
         """
         self.inner.on_trial_add(tune_controller, trial)
         watch = RunWatch.current
+        if watch and trial.status in (Trial.TERMINATED, Trial.ERROR):
+            watch.had_ended(trial)
         if not watch or trial.status != Trial.PENDING or not trial.relative_logdir:
             return
         if trial.run_metadata.error_filename and watch.is_hopeless(trial):
