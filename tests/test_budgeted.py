@@ -96,13 +96,13 @@ def test_no_auxiliary_phase_follows_the_last_iteration(ray_local: None):
     ("budget", "reason"),
     [
         ({"budget_env_steps": 3 * ROWS}, "it had no more than 96 environment steps"),
-        ({"budget_s": 1e-9}, "no episode has ended"),
+        ({"budget_s": 1e-9, "budget_margin_s": 0}, "no episode has ended"),
     ],
 )
 def test_before_its_least_steps_it_ends_all_the_same_with_the_last_weights(
     ray_local: None, budget: dict[str, Any], reason: str
 ):
-    least = {"best_weights": True, "best_weights_min_env_steps": 3 * ROWS, "budget_margin_s": 0}
+    least = {"best_weights": True, "best_weights_min_env_steps": 3 * ROWS}
     algorithm = build(**budget, **least)
     initial = weights(algorithm)
     (notice,) = run(algorithm)[-1]["notices"]
