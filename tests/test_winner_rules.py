@@ -11,6 +11,7 @@ import winner_models
 import winner_replay
 
 from rllib_ppg import PPG, PPGConfig
+from rllib_ppg.algorithm.parts import reward_pipeline
 from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.run_length import aux_updates, policy_updates, run_length
@@ -19,6 +20,8 @@ from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
 from rllib_ppg.core.optimizers import Optimizers
 from rllib_ppg.core.segments import SegmentStore
+from rllib_ppg.envs.procgen_options import parse_options
+from rllib_ppg.envs.state_counts import Counts
 
 A, OLDER_A, B = "winner_generalization", "winner_generalization_19f6ab2", "winner_sample_efficiency"
 ENVS, STEPS, N_PI = 4, 8, 2
@@ -227,6 +230,61 @@ def test_every_sample_is_shifted_by_up_to_5_pixels_either_way():
     shares = {0: 1 / 6} | {sign * size: 1 / 12 for size in range(1, 6) for sign in (-1, 1)}
     for axis in range(2):
         assert_shares(draws["shift"][:, axis], shares)
+
+
+# ---- rewards
+
+
+def rewards_of(config: PPGConfig, steps: list[tuple[list[float], list[bool]]]) -> Any:
+    """Rewards (T, N) after each step, and the transform; a step says where episodes begin."""
+    pipeline = reward_pipeline(config)
+    rewards = np.array([rewards for rewards, _ in steps], np.float32)
+    firsts = np.array([first for _, first in steps])
+    return pipeline(rewards, firsts, np.arange(ENVS)), pipeline.transform
+
+
+@pytest.mark.parametrize("name", [A, OLDER_A])
+def test_sums_of_rewards_outlive_episodes_and_the_games_best_return_clips(name: str):
+    begin, on = [True] * ENVS, [False] * ENVS
+    steps = [([1.0] * 4, begin), ([0.0] * 4, begin), ([0.0, 0.0, 0.0, 8.0], on)]
+    found, transform = rewards_of(small_config(name), steps)
+    # Sums of all equal size have hardly any variance: 1 / 0.007, clipped at coinrun's 10.
+    assert found[0].tolist() == [10] * 4
+    assert found[1].tolist() == [0] * 4
+    sums = [1.0] * 4 + [0.99] * 4 + [0.9801] * 3 + [8.9801]  # nothing was emptied in between
+    assert transform.returns.tolist() == pytest.approx(sums[-4:])
+    assert found[2].tolist() == pytest.approx([0, 0, 0, 8 / np.std(sums)], rel=1e-3)
+
+
+def test_fragments_of_the_sample_efficiency_winner_are_divided_by_their_own_groups_deviation():
+    # Environments 0 and 1 are a group, 2 and 3 another one; 1 begins anew in the second step.
+    steps = [
+        ([2.0, 1.0, 0.0, 0.0], [True] * 4),
+        ([2.0, 3.0, 0.0, 9.0], [False, True, False, False]),
+    ]
+    found, transform = rewards_of(small_config(B), steps)
+    # In order of arrival: 1 (of environment 1), then 4 and 3; the first one leaves the variance.
+    mean, var, alpha, after = 1.0, 1.0, 0.005, [1.0]
+    for total in (4.0, 3.0):
+        away = total - mean
+        mean, var = mean + alpha * away, (1 - alpha) * (var + alpha * away**2)
+        after.append(math.sqrt(var))
+    assert transform.mean[0] == pytest.approx(mean) and transform.var[0] == pytest.approx(var)
+    assert found[:, 0].tolist() == pytest.approx([2 / after[1], 2 / after[1]])
+    assert found[:, 1].tolist() == pytest.approx([1, 3 / after[2]])
+    # The other group's first sum is 0, its second 9.
+    other = math.sqrt((1 - alpha) * (1 + alpha * 81))
+    assert found[:, 3].tolist() == pytest.approx([0, 9 / other])
+
+
+def test_a_step_without_change_costs_a_tenth_after_the_eleventh_of_an_episode():
+    penalties = parse_options(env_config(B)).penalties
+    assert penalties is not None
+    step = np.array([10, 11, 11, 500, 500])
+    same = np.array([True, True, False, True, True])
+    dones = np.array([False, False, False, False, True])
+    counts = Counts(np.full(5, 7), np.ones(5, np.int64), same, step)
+    assert penalties(counts, dones).tolist() == pytest.approx([0, -0.1, 0, -0.1, 0])
 
 
 # ---- update arithmetic
