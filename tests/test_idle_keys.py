@@ -16,7 +16,8 @@ from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments"
-FILES = sorted(p.stem for p in FOLDER.glob("*.yaml") if not p.name.startswith("challenge_"))
+OTHERS = ("ablation_", "challenge_")
+FILES = sorted(p.stem for p in FOLDER.glob("*.yaml") if not p.name.startswith(OTHERS))
 STEP = {"minibatch_unit": "step"}
 DRAC = {"drac_weight": 0.1, "drac_augmentation": "random_translate"}
 
