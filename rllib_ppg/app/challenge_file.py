@@ -88,10 +88,27 @@ def load_challenge(flags: ChallengeFlags) -> Challenge:
         raise UserError(source.message(("protocol",), f"protocol takes keys: {', '.join(KEYS)}."))
     protocol = protocol_with_flags(data, flags, source)
     experiment, inline = _experiment(raw, flags.file)
+    return make_challenge(experiment, protocol, flags, inline=inline)
+
+
+def make_challenge(
+    raw: RawExperiment, protocol: Protocol, flags: ChallengeFlags, *, inline: bool = False
+) -> Challenge:
+    """Return the challenge that plays an experiment by a protocol, the flags' changes applied.
+
+    Args:
+        raw: The experiment, named like the challenge.
+        protocol: The protocol.
+        flags: The flags; `settings` and `storage_path` change the experiment.
+        inline: The experiment stands in the challenge's file.
+
+    Raises:
+        UserError: If something in it is wrong, or has no place in a challenge.
+    """
     for override in flag_overrides(_as_train_flags(flags)):
-        apply_override(experiment, override)
-    replaced = list(_own_keys(experiment, inline))
-    checked = check_shape(experiment)
+        apply_override(raw, override)
+    replaced = list(_own_keys(raw, inline))
+    checked = check_shape(raw)
     _check_experiment(checked)
     notes = []
     if replaced:

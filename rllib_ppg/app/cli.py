@@ -10,7 +10,15 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from rllib_ppg._version import __version__
-from rllib_ppg.app import challenge_flags, evaluate_flags, flag, flags, plot_flags, video_flags
+from rllib_ppg.app import (
+    ablation_flags,
+    challenge_flags,
+    evaluate_flags,
+    flag,
+    flags,
+    plot_flags,
+    video_flags,
+)
 from rllib_ppg.app.interrupt import INTERRUPTED
 from rllib_ppg.errors import UserError, told
 from rllib_ppg.spelling import nearest
@@ -208,6 +216,54 @@ def challenge(
 
     lists = {name: ctx.params[name] or [] for name in ("settings", "imports")}
     return run_challenge(challenge_flags.ChallengeFlags(**{**ctx.params, **lists}), ctx.obj or [])
+
+
+_ABLATION_EXAMPLES = """
+[bold]Examples[/bold]
+
+  rllib ablation -f experiments/ablation_generalization.yaml --games round2
+
+  rllib ablation -f experiments/ablation_sample_efficiency.yaml --budget-scale 0.001 --dry-run
+
+  rllib ablation -f FILE --resume
+
+docs/recipes.md says what is compared and what the numbers mean. Exit codes: 0 done, 1 runs failed,
+2 wrong usage, 130 (Ctrl-C) or 143 (SIGTERM) interrupted after a checkpoint.
+"""
+
+
+@app.command(epilog=_ABLATION_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
+def ablation(
+    ctx: typer.Context,
+    file: ablation_flags.File,
+    track: ablation_flags.Track = None,
+    games: ablation_flags.Games = None,
+    seeds: ablation_flags.Seeds = None,
+    only: ablation_flags.Only = None,
+    episodes: challenge_flags.Episodes = None,
+    table: challenge_flags.Table = None,
+    budget_steps: challenge_flags.BudgetSteps = None,
+    budget_seconds: challenge_flags.BudgetSeconds = None,
+    budget_scale: ablation_flags.BudgetScale = None,
+    settings: challenge_flags.Set = None,
+    imports: challenge_flags.From = None,
+    experiment_name: ablation_flags.ExperimentName = None,
+    storage_path: ablation_flags.StoragePath = None,
+    resume: ablation_flags.Resume = False,
+    ray_address: flag.RayAddress = None,
+    ray_num_cpus: flag.RayNumCpus = None,
+    ray_num_gpus: flag.RayNumGpus = None,
+    wait_for_resources: challenge_flags.WaitForResources = False,
+    dry_run: challenge_flags.DryRun = False,
+    progress: challenge_flags.Progress = True,
+    info: challenge_flags.Info = False,
+    debug: challenge_flags.Debug = False,
+) -> int:
+    """Train the experiments of a file side by side: what each part of a recipe brings."""
+    from rllib_ppg.app.ablation import run_ablation
+
+    lists = {name: ctx.params[name] or [] for name in ("settings", "imports")}
+    return run_ablation(ablation_flags.AblationFlags(**{**ctx.params, **lists}), ctx.obj or [])
 
 
 _PLOT_EXAMPLES = """
