@@ -1,4 +1,4 @@
-"""What the challenge winners' parts cost: counted frames, and augmented auxiliary phases."""
+"""What the challenge winners' parts cost: wrapped environments, augmented auxiliary phases."""
 
 from __future__ import annotations
 
@@ -13,13 +13,24 @@ from benchmarks.phases import MICRO_BATCH, filled_store, recorded
 from benchmarks.work import ACTIONS, DEFAULT, ENV_CONFIG, SEED, threads
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.learner import AuxPhaseSettings, PhasicLearner, PolicyPhaseSettings
-from rllib_ppg.envs.procgen_vector import ProcgenVectorEnv
+from rllib_ppg.envs.procgen import make_procgen_array
+from rllib_ppg.envs.procgen_library import import_procgen
+from rllib_ppg.envs.procgen_options import parse_options
 
-PLAIN, CLEAN = "plain stepping", "without augmentation"
-COUNTED = {
+BARE, CLEAN = "bare stepping", "without augmentation"
+GAMES = ("bigfish", "starpilot", "maze", "coinrun", "jumper")  # from the cheapest to dear ones
+PREVIOUS_ACTION = "previous action"
+WRAPPERS: dict[str, dict[str, Any]] = {
+    "no option": {},
+    "frame_stack 2": {"frame_stack": 2},
+    PREVIOUS_ACTION: {},
+    "no-op penalty": {"noop_reward": -0.1},
+    "revisitation penalty": {"revisit_reward": -0.01},
     "counted frames": {"count_states": True},
-    "no-op penalty, counted frames": {"count_states": True, "noop_reward": -0.1},
-}
+    "all of them": {
+        "frame_stack": 2, "noop_reward": -0.1, "revisit_reward": -0.01, "count_states": True,
+    },
+}  # fmt: skip
 AUGMENTED: dict[str, Any] = {
     "random_translate": {"type": "random_translate", "max_shift": 5},
     "a third cropped, a third cut out": {
@@ -32,40 +43,73 @@ AUGMENTED: dict[str, Any] = {
 
 def run(quick: bool, progress: Progress) -> list[Row]:
     """Measure both."""
-    num_envs, steps, rounds = (4, 4, 1) if quick else (64, 100, 9)
-    table = stepping(num_envs, steps, rounds, progress)
+    games, num_envs, steps, rounds = (GAMES[:1], 4, 4, 1) if quick else (GAMES, 64, 60, 11)
+    table = [row for game in games for row in stepping(game, num_envs, steps, rounds, progress)]
     segments, length, rounds = (2, 32, 1) if quick else (8, 256, 3)
     return [*table, *augmenting(segments, length, rounds, progress)]
 
 
-def stepping(num_envs: int, steps: int, rounds: int, progress: Progress) -> list[Row]:
-    """Compare environments that count their frames with those that do not."""
+def stepping(game: str, num_envs: int, steps: int, rounds: int, progress: Progress) -> list[Row]:
+    """Compare games behind each wrapper, as a worker steps them, with the bare library."""
     actions = np.random.default_rng(SEED).integers(0, ACTIONS, (steps, num_envs))
-
-    def play(options: Mapping[str, Any]) -> Callable[[], object]:
-        env = ProcgenVectorEnv({**ENV_CONFIG, **options}, num_envs, rand_seed=SEED)
-
-        def call() -> None:
-            for row in actions:
-                env.step(row)
-
-        return call
-
-    variants = {PLAIN: play({}), **{name: play(options) for name, options in COUNTED.items()}}
+    options = {**ENV_CONFIG, "env_name": game}
+    variants: dict[str, Callable[[], object]] = {BARE: bare(options, actions)}
+    for name, added in WRAPPERS.items():
+        before = name in (PREVIOUS_ACTION, "all of them")
+        variants[name] = wrapped({**options, **added}, actions, previous_actions=before)
     seconds = interleave(variants, rounds, progress)
     return [
         speed_row(
             "recipes",
-            f"{num_envs} games, {name}",
+            f"{num_envs} games of {game}, {name}",
             seconds,
             ours=name,
-            against=PLAIN,
+            against=BARE,
             amount=steps * num_envs,
             unit="steps/s",
-            target=1 / 1.1,
+            target=None if name in ("no option", "all of them") else 1 / 1.1,
         )
-        for name in COUNTED
+        for name in WRAPPERS
     ]
+
+
+def bare(options: Mapping[str, Any], actions: np.ndarray) -> Callable[[], object]:
+    """Return the plainest loop of the library: act, observe."""
+    arguments = parse_options(options).gym3_arguments()
+    games = import_procgen().ProcgenGym3Env(num=actions.shape[1], rand_seed=SEED, **arguments)
+
+    def call() -> None:
+        for row in actions:
+            games.act(row)
+            games.observe()
+
+    return call
+
+
+def wrapped(
+    options: Mapping[str, Any], actions: np.ndarray, *, previous_actions: bool
+) -> Callable[[], object]:
+    """Return the same with our environments.
+
+    Args:
+        options: Their options.
+        actions: (T, N).
+        previous_actions: Whether what the network gets as previous actions is made, as a worker
+            does, which has them anyway; nothing in the environments does it.
+    """
+    env = make_procgen_array(options, actions.shape[1], rand_seed=SEED)
+
+    def call() -> None:
+        begun = np.ones(actions.shape[1], bool)
+        before = np.zeros_like(actions)
+        last = actions[0]
+        for t, row in enumerate(actions):
+            if previous_actions:
+                before[t] = np.where(begun, 0, last)
+                last = row
+            begun = env.step(row).terminateds
+
+    return call
 
 
 def make_learner(segments: int, augmentation: Any) -> PhasicLearner:

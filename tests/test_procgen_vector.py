@@ -69,6 +69,40 @@ def test_arrays_of_an_earlier_step_stay_unchanged():
     np.testing.assert_array_equal(first.obs, kept)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"frame_stack": 2}, {"frame_stack": 2, "stale_frame_stack": True},
+     {"count_states": True, "noop_reward": -0.1}],
+    ids=str,
+)  # fmt: skip
+def test_games_that_reuse_their_arrays_show_the_same_and_make_no_new_ones(options):
+    fresh, reusing = (
+        ProcgenVectorEnv({**SHORT, **options}, 3, rand_seed=6, reuse_arrays=reuse)
+        for reuse in (False, True)
+    )
+    np.testing.assert_array_equal(fresh.reset(), reusing.reset())
+    first, ended = reusing.observe(), 0
+    for action in random_actions(120, 3):
+        one, two = fresh.step(action), reusing.step(action)
+        for name in ("obs", "rewards", "terminateds", "shaping"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+        ended += one.terminateds.sum()
+    assert ended and np.shares_memory(first, two.obs)
+    assert not np.shares_memory(first, one.obs)
+
+
+def test_rllibs_own_sampler_may_keep_what_reusing_games_show_it():
+    env = ProcgenVectorEnv(SHORT, 2, rand_seed=0, reuse_arrays=True)
+    shown = [env.vector_reset()[0]]
+    for action in random_actions(40, 2):
+        shown.append(env.vector_step(action)[0])
+    env = ProcgenVectorEnv(SHORT, 2, rand_seed=0)
+    expected = [env.vector_reset()[0]]
+    for action in random_actions(40, 2):
+        expected.append(env.vector_step(action)[0])
+    np.testing.assert_array_equal(shown, expected)
+
+
 def test_threads_do_not_change_the_run():
     actions = random_actions(60, 4)
 

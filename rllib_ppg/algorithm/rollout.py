@@ -35,7 +35,7 @@ from rllib_ppg.envs.arrays import (
     frame_stack_of,
     sample_columns_of,
 )
-from rllib_ppg.envs.frame_stack import newest_frame, older_frames
+from rllib_ppg.envs.frame_stack import copy_newest_frame, older_frames
 
 EPISODE_STARTS = "episode_starts"
 
@@ -258,7 +258,7 @@ class _Recorder:
 
     def step(self, t: int) -> None:
         columns = self.columns
-        columns[SampleBatch.OBS][:, t] = newest_frame(self.obs, self.frame_stack)
+        copy_newest_frame(self.obs, self.frame_stack, columns[SampleBatch.OBS][:, t])
         columns[EPISODE_STARTS][:, t] = self.firsts
         begin = time.perf_counter()
         actions = self._act(t)

@@ -6,12 +6,31 @@ from typing import Any
 
 import numpy as np
 
+_STEPS_AHEAD = 4096  # of a window before it goes back; 12 kB for pixels of three bytes
+
 
 def newest_frame(stacked: np.ndarray, num_frames: int) -> np.ndarray:
     """Return the newest of the k frames that are stacked on the last axis, not a copy."""
     if num_frames == 1:
         return stacked
     return stacked[..., stacked.shape[-1] - stacked.shape[-1] // num_frames :]
+
+
+def copy_newest_frame(stacked: np.ndarray, num_frames: int, target: np.ndarray) -> None:
+    """Copy the newest of the k frames into `target` (N, ..., C)."""
+    if num_frames == 1:
+        target[...] = stacked
+    else:
+        _copy_channels(target, newest_frame(stacked, num_frames))
+
+
+def _copy_channels(target: np.ndarray, source: np.ndarray) -> None:
+    """Copy the few channels (..., C) of a part of a stack.
+
+    NumPy copies along the last axis, which is short here. Channel by channel is five times as fast.
+    """
+    for channel in range(source.shape[-1]):
+        target[..., channel] = source[..., channel]
 
 
 def older_frames(stacked: np.ndarray, num_frames: int) -> np.ndarray:
@@ -34,15 +53,17 @@ def older_frames(stacked: np.ndarray, num_frames: int) -> np.ndarray:
 class FrameStack:
     """Keep the last k frames of N games, oldest first, none from before an episode's start.
 
-    At the start of an episode its first frame fills the whole stack. `push` returns a new array
-    each time, so a caller may keep what it got.
+    At the start of an episode its first frame fills the whole stack.
 
     Args:
         num_frames: k, at least 1.
+        reuse: Whether the next `push` may overwrite what `push` returned, which saves copies.
     """
 
-    def __init__(self, num_frames: int) -> None:
+    def __init__(self, num_frames: int, *, reuse: bool = False) -> None:
         self.num_frames = num_frames
+        self._reuse = reuse
+        self._window: _Window | None = None
         self._stacked: np.ndarray | None = None
 
     @property
@@ -62,14 +83,13 @@ class FrameStack:
         """
         if self.num_frames == 1:
             return frames
-        if self._stacked is None:
-            self._stacked = self._filled(frames)
-            return self._stacked
-        stacked = _shifted(self._stacked, frames)
-        if firsts.any():
-            stacked[firsts] = self._filled(frames[firsts])
-        self._stacked = stacked
-        return stacked
+        if self._window is None:
+            self._window = _Window(self._filled(frames), frames.shape[-1])
+        else:
+            stacked = self._window.push(frames)
+            for index in np.flatnonzero(firsts).tolist():
+                stacked[index] = self._filled(frames[index])
+        return self._show()
 
     def get_state(self) -> Any | None:
         """Return a copy of the stack, or None where there is nothing to keep."""
@@ -77,11 +97,21 @@ class FrameStack:
 
     def set_state(self, state: Any | None) -> None:
         """Go on from what `get_state` returned."""
-        self._stacked = None if state is None else state.copy()
+        self._window, self._stacked = None, None
+        if state is not None:
+            self._window = _Window(state, state.shape[-1] // self.num_frames)
+            self._show()
 
     def _filled(self, frames: np.ndarray) -> np.ndarray:
         """Return stacks that hold k copies of one frame each."""
         return np.tile(frames, self.num_frames)
+
+    def _show(self) -> np.ndarray:
+        """Return the stacks as `push` does."""
+        assert self._window is not None
+        stacked = self._window.stacked
+        self._stacked = stacked if self._reuse else stacked.copy()
+        return self._stacked
 
 
 class StaleFrameStack(FrameStack):
@@ -94,46 +124,79 @@ class StaleFrameStack(FrameStack):
     Source: Dipamc77/procgen-competition@f473f51.
     """
 
-    def __init__(self, num_frames: int) -> None:
-        super().__init__(num_frames)
-        self._remembered: np.ndarray | None = None
+    def __init__(self, num_frames: int, *, reuse: bool = False) -> None:
+        super().__init__(num_frames, reuse=reuse)
+        self._remembered: dict[int, np.ndarray] = {}  # of games that show an episode's first frame
 
     def push(self, frames: np.ndarray, firsts: np.ndarray) -> np.ndarray:
         """Add the newest frame of every game, as `FrameStack.push`."""
-        if self._remembered is None:
-            self._remembered = np.zeros_like(self._filled(frames))
-        going, stacked = ~firsts, self._filled(frames)
-        shifted = _shifted(self._remembered, frames)
-        stacked[going] = shifted[going]
-        self._remembered[going] = shifted[going]
-        self._stacked = stacked
-        return stacked
+        if self._window is None:
+            self._window = _Window(np.zeros_like(self._filled(frames)), frames.shape[-1])
+        for index, stack in self._remembered.items():
+            self._window.stacked[index] = stack
+        begun = np.flatnonzero(firsts).tolist()
+        self._remembered = {index: self._window.stacked[index].copy() for index in begun}
+        stacked = self._window.push(frames)
+        for index in begun:
+            stacked[index] = self._filled(frames[index])
+        return self._show()
 
     def get_state(self) -> Any | None:
         """Return copies of the stack and of what is remembered."""
-        if self._stacked is None or self._remembered is None:
+        if self._stacked is None:
             return None
-        return {"stacked": self._stacked.copy(), "remembered": self._remembered.copy()}
+        remembered = self._stacked.copy()
+        for index, stack in self._remembered.items():
+            remembered[index] = stack
+        return {"stacked": self._stacked.copy(), "remembered": remembered}
 
     def set_state(self, state: Any | None) -> None:
         """Go on from what `get_state` returned."""
-        state = state or {}
-        self._stacked, self._remembered = (
-            None if state.get(name) is None else state[name].copy()
-            for name in ("stacked", "remembered")
-        )
+        super().set_state(None if state is None else state["stacked"])
+        self._remembered = {}
+        if state is not None:
+            rows = enumerate(zip(state["stacked"], state["remembered"], strict=True))
+            self._remembered = {
+                index: remembered.copy()
+                for index, (shown, remembered) in rows
+                if not np.array_equal(shown, remembered)
+            }
 
 
-def _shifted(stacked: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Return stacks with their oldest frame dropped and the newest added.
+class _Window:
+    """Stacks (N, ..., k * C) that slide through one piece of memory, C numbers a step.
 
-    Moving the flat memory by one frame's channels moves every pixel; the newest frame then
-    overwrites what slid in from the next pixel. Both are long copies: five times as fast as joining
-    slices of few channels.
+    Each frame more begins the stacks one frame's channels further on. Every pixel's older frames
+    then stand where they have to, the newest comes into the place of the oldest of the pixel behind
+    it, and nothing else moves. At the end of the memory the stacks go back to its beginning.
+
+    Args:
+        stacked: The stacks; they are copied.
+        channels: C.
+
+    Attributes:
+        stacked: The stacks, a view of the memory.
     """
-    channels = frames.shape[-1]
-    shifted = np.empty_like(stacked)
-    shifted.reshape(-1)[:-channels] = stacked.reshape(-1)[channels:]
-    for channel in range(channels):
-        shifted[..., channel - channels] = frames[..., channel]
-    return shifted
+
+    def __init__(self, stacked: np.ndarray, channels: int) -> None:
+        self._shape, self._size, self._channels = stacked.shape, stacked.size, channels
+        self._memory = np.empty(stacked.size + _STEPS_AHEAD * channels, stacked.dtype)
+        self._begin(stacked.reshape(-1))
+
+    def push(self, frames: np.ndarray) -> np.ndarray:
+        """Drop the oldest frames, add `frames` (N, ..., C) and return the stacks."""
+        at = self._at + self._channels
+        if at + self._size > len(self._memory):
+            self._begin(np.append(self._memory[at:], frames.reshape(-1)[: self._channels]))
+        else:
+            self._move(at)
+        _copy_channels(self.stacked[..., -self._channels :], frames)
+        return self.stacked
+
+    def _begin(self, content: np.ndarray) -> None:
+        self._memory[: self._size] = content
+        self._move(0)
+
+    def _move(self, at: int) -> None:
+        self._at = at
+        self.stacked = self._memory[at : at + self._size].reshape(self._shape)

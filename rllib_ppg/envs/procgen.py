@@ -110,9 +110,13 @@ def make_procgen_array(
 ) -> ArrayEnv:
     """Make N games as arrays, with the wrappers that the options name.
 
+    They reuse their arrays, as the protocol allows: who wants to keep one copies it.
+
     Args, Raises: As `ProcgenVectorEnv`.
     """
-    games = ProcgenVectorEnv(options, num_envs, rand_seed=rand_seed, render=render)
+    games = ProcgenVectorEnv(
+        options, num_envs, rand_seed=rand_seed, render=render, reuse_arrays=True
+    )
     return wrap(games, games.options.wrappers)
 
 

@@ -47,6 +47,8 @@ class ProcgenVectorEnv(VectorEnv):
         rand_seed: Seed for the choice of levels in [0, 2^31); None takes the options' own, and
             fresh entropy where that is None too.
         render: Draw large pictures for `render` on every step, which is slow.
+        reuse_arrays: Whether the next step may overwrite the observations that are handed out,
+            which saves copies. By default they never change.
 
     Raises:
         UserError: An option or the number of games is not allowed.
@@ -59,11 +61,13 @@ class ProcgenVectorEnv(VectorEnv):
         *,
         rand_seed: int | None = None,
         render: bool = False,
+        reuse_arrays: bool = False,
     ) -> None:
         if not 1 <= num_envs <= MAX_NUM_ENVS:
             raise UserError(f"{num_envs} Procgen games asked for; give 1 to {MAX_NUM_ENVS}.")
         self.options = options if isinstance(options, ProcgenOptions) else parse_options(options)
         self._render_mode = "rgb_array" if render else None
+        self._reuse_arrays = reuse_arrays
         self._make_games(num_envs, self.options.rand_seed if rand_seed is None else rand_seed)
         image = self._games.ob_space["rgb"].shape
         shape = (*image[:-1], image[-1] * self.options.frame_stack)
@@ -126,7 +130,7 @@ class ProcgenVectorEnv(VectorEnv):
         """
         self._games.act(actions)
         rewards = self._read()
-        dones = self._firsts.copy()
+        dones = self._firsts.copy()  # the caller may write into it
         shaping, columns = self._count(dones)
         truncateds = np.zeros(self.num_envs, np.bool_)
         return Transition(self._obs, rewards, dones, truncateds, {}, shaping, columns)
@@ -159,7 +163,7 @@ class ProcgenVectorEnv(VectorEnv):
         newest frame of the observation.
         """
         if self._render_mode is not None:
-            return np.asarray(self._games.get_info()[index]["rgb"])
+            return np.array(self._games.get_info()[index]["rgb"])
         return self._obs[index, ..., -self._games.ob_space["rgb"].shape[-1] :].copy()
 
     def get_state(self) -> dict[str, Any]:
@@ -187,8 +191,8 @@ class ProcgenVectorEnv(VectorEnv):
             )
         self._games.set_state(state["games"])
         self._frames.set_state(state["frames"])
-        _, frames, self._firsts = self._games.observe()
-        self._newest = frames["rgb"]
+        _, frames, firsts = self._games.observe()
+        self._newest, self._firsts = frames["rgb"], firsts.copy()
         stacked = self._frames.stacked
         self._obs = self._newest if stacked is None else stacked
         self._counts = self._new_counts()
@@ -221,7 +225,7 @@ class ProcgenVectorEnv(VectorEnv):
         if given:
             self._games.close()
             self._make_games(self.num_envs, derive_rand_seed(*given))
-        return list(self.reset()), self.infos()
+        return list(self._kept(self.reset())), self.infos()
 
     def reset_at(
         self, index: int | None = None, *, seed: int | None = None, options: Any = None
@@ -238,7 +242,7 @@ class ProcgenVectorEnv(VectorEnv):
                 f"Procgen cannot restart game {index} alone in the middle of an episode, nor seed "
                 "it alone; step until the episode ends, or reset all with vector_reset."
             )
-        return self._obs[index], self.infos()[index]
+        return self._kept(self._obs)[index], self.infos()[index]
 
     def vector_step(
         self, actions: Sequence[Any]
@@ -248,12 +252,12 @@ class ProcgenVectorEnv(VectorEnv):
         The last observation of an ended episode is the one before it, once more: Procgen does not
         hand out the true last frame, and a frame of the next episode would be wrong.
         """
-        previous = self._obs
+        previous = self._kept(self._obs)
         transition = self.step(np.asarray(actions))
         rewards = transition.rewards
         if transition.shaping is not None:
             rewards = rewards + transition.shaping
-        obs = list(transition.obs)
+        obs = list(self._kept(transition.obs))
         for index in np.flatnonzero(transition.terminateds):
             obs[index] = previous[index]
         return (
@@ -276,18 +280,23 @@ class ProcgenVectorEnv(VectorEnv):
             render_mode=self._render_mode,
             **self.options.gym3_arguments(),
         )
+        # gym3 would copy the frames: into new arrays, or here into those of the stack.
+        self._games._reuse_arrays = self._reuse_arrays or self.options.frame_stack > 1
         stack = StaleFrameStack if self.options.stale_frame_stack else FrameStack
-        self._frames = stack(self.options.frame_stack)
+        self._frames = stack(self.options.frame_stack, reuse=self._reuse_arrays)
         self._read()
         self._counts = self._new_counts()
 
     def _read(self) -> np.ndarray:
         """Take over what the library shows now and return the rewards of the last step (N,)."""
-        # gym3 returns new arrays here, so those of the last step stay valid.
-        rewards, frames, self._firsts = self._games.observe()
-        self._newest = frames["rgb"]
+        rewards, frames, firsts = self._games.observe()
+        self._newest, self._firsts = frames["rgb"], firsts.copy()
         self._obs = self._frames.push(self._newest, self._firsts)
-        return np.asarray(rewards)
+        return np.array(rewards)
+
+    def _kept(self, obs: np.ndarray) -> np.ndarray:
+        """Return observations that RLlib's own sampler may keep."""
+        return obs.copy() if self._reuse_arrays else obs
 
     def _state_options(self) -> dict[str, Any]:
         """Return the options that a saved state depends on."""
