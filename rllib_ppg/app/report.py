@@ -127,6 +127,7 @@ def closing_lines(
     *,
     at_once: bool = False,
     alone: bool = True,
+    error_lines: int = 0,
 ) -> list[str]:
     """What to say when an experiment has ended or was interrupted.
 
@@ -137,11 +138,14 @@ def closing_lines(
         command: The words of the command line after `rllib`.
         at_once: It was interrupted twice, so that no checkpoint was written at the end.
         alone: The command names no other experiment.
+        error_lines: Last lines of a failed trial's traceback to show, for those who cannot look
+            into its folder.
     """
     headline = "stopped at once" if at_once else _headline(ends)
     lines = ["", f"{experiment.name}: {headline}"]
     for end in ends:
         lines += _trial_lines(end, single=len(ends) == 1)
+        lines += _traceback_lines(end, error_lines)
     if len(ends) != 1:
         lines.append(_field("results", folder))
     lines.append(_field("", f"tensorboard --logdir {shlex.quote(folder)}"))
@@ -187,6 +191,14 @@ def _trial_lines(end: TrialEnd, *, single: bool) -> list[str]:
     if single and progress.iteration:
         lines.append(_field("curves", str(Path(end.folder) / "progress.csv")))
     return lines
+
+
+def _traceback_lines(end: TrialEnd, count: int) -> list[str]:
+    path = Path(end.folder) / "error.txt"
+    if not end.cause or not count or not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-count:]
+    return ["  last lines of the error:", *(f"    {line}" for line in lines)]
 
 
 def _field(name: str, value: str) -> str:
