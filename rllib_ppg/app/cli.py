@@ -274,6 +274,34 @@ def _parse_train(words: list[str]) -> flags.TrainFlags:
     return flags.TrainFlags(**group.commands["train"].make_context("rllib train", words).params)
 
 
+@app.command(context_settings={"help_option_names": ["--help", "-h"]})
+def sagemaker(
+    root: Annotated[
+        str, typer.Option("--root", metavar="DIR", help="Folder of SageMaker's contract.")
+    ] = "/opt/ml",
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", help="Port of the first host's Ray.")
+    ] = 6379,
+    ray_folder: Annotated[
+        str | None,
+        typer.Option("--ray-folder", metavar="DIR", help="Folder of Ray's logs and sockets."),
+    ] = None,
+) -> int:
+    """Run a training job of Amazon SageMaker, inside its container: the image's entry point there.
+
+    Reads hyperparameters, hosts and channels; goes on from checkpoints after an interruption.
+
+    Hyperparameters: experiment (a file), from, storage_path, ray_num_cpus; others are keys of it.
+
+    Exit codes: 0 done, 1 a trial failed, 2 wrong hyperparameters, 143 stopped after a checkpoint.
+    """
+    from pathlib import Path
+
+    from rllib_ppg.app.sagemaker import run_sagemaker
+
+    return run_sagemaker(Path(root), port, ray_folder)
+
+
 _PLOT_EXAMPLES = """
 [bold]Examples[/bold]
 
