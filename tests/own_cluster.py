@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 MARK = "RLLIB_PPG_TEST_CLUSTER"
@@ -47,18 +48,23 @@ def free_ports(count: int) -> list[int]:
 
 
 class OwnCluster:
-    """A head node with a job server.
+    """A head node with a job server, and further nodes.
+
+    Args:
+        python: The Python that Ray is started with.
+        cpus: CPUs of the head.
+        paths: PYTHONPATH of its processes.
 
     Attributes:
         address: Of its dashboard and job server.
+        gcs: Of the cluster itself, for `rllib train --ray-address`.
         environment: Variables for commands that speak to it.
     """
 
-    def __init__(self, python: Path, cpus: int = 2) -> None:
-        self.mark = uuid.uuid4().hex
+    def __init__(self, python: Path, cpus: int = 2, paths: str | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rs_", dir="/tmp"))  # sockets' names are short
         port, dashboard, agent, client = free_ports(4)
-        self.address = f"http://127.0.0.1:{dashboard}"
+        self.address, self.gcs = f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}"
         plain = {
             name: value
             for name, value in os.environ.items()
@@ -68,19 +74,37 @@ class OwnCluster:
             **plain, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex,
             "RAY_raylet_start_wait_time_s": "240",
         }  # fmt: skip
-        path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
-        self.log = (self.folder / "start.log").open("w+")
-        self.process = subprocess.Popen(
-            [
-                str(python), "-m", "ray.scripts.scripts", "start", "--head", "--block",
-                f"--port={port}", f"--dashboard-port={dashboard}", "--disable-usage-stats",
-                f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}",
-                f"--num-cpus={cpus}", "--num-gpus=0", "--object-store-memory=300000000",
-                f"--temp-dir={self.folder / 'ray'}",
-            ],
-            cwd="/", env={**self.environment, MARK: self.mark, "PATH": path},
-            stdout=self.log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        if paths is not None:
+            self.environment["PYTHONPATH"] = paths
+        self.python, self.nodes = python, []
+        head = [
+            "--head", f"--port={port}", f"--dashboard-port={dashboard}",
+            f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}",
+            f"--temp-dir={self.folder / 'ray'}",
+        ]  # fmt: skip
+        self._start(head, cpus)
+
+    def add_node(self, cpus: int, prefix: Sequence[str] = ()) -> "Node":
+        """Start a further node; does not wait for it.
+
+        Args:
+            cpus: Its CPUs.
+            prefix: Words before the command, such as `unshare`'s.
+        """
+        (agent,) = free_ports(1)
+        words = [f"--address={self.gcs}", f"--dashboard-agent-listen-port={agent}"]
+        return self._start(words, cpus, prefix)
+
+    def _start(self, words: Sequence[str], cpus: int, prefix: Sequence[str] = ()) -> "Node":
+        command = [
+            *prefix, str(self.python), "-m", "ray.scripts.scripts", "start", *words, "--block",
+            f"--num-cpus={cpus}", "--num-gpus=0", "--object-store-memory=200000000",
+            "--node-ip-address=127.0.0.1", "--disable-usage-stats",
+        ]  # fmt: skip
+        path = f"{self.python.parent}{os.pathsep}{os.environ['PATH']}"
+        log = self.folder / f"node{len(self.nodes)}.log"
+        self.nodes.append(Node(command, {**self.environment, "PATH": path}, log))
+        return self.nodes[-1]
 
     def wait_until_up(self, seconds: float = 240.0) -> None:
         """Wait for the job server."""
@@ -89,37 +113,84 @@ class OwnCluster:
             f"{self.address}/api/version", headers={"Authorization": f"Bearer {token}"}
         )
         limit = time.monotonic() + seconds
-        while self.process.poll() is None and time.monotonic() < limit:
+        while self.nodes[0].process.poll() is None and time.monotonic() < limit:
             try:
                 urllib.request.urlopen(request, timeout=10).close()
                 return
             except OSError:
                 time.sleep(0.5)
-        raise AssertionError((self.folder / "start.log").read_text())
+        raise AssertionError(self.nodes[0].log.read_text())
+
+    def wait_for_nodes(self, count: int, seconds: float = 240.0) -> None:
+        """Wait until so many nodes are alive."""
+        code = (
+            "import sys, ray; ray.init(address=sys.argv[1], logging_level='ERROR');"
+            "print(sum(node['Alive'] for node in ray.nodes()))"
+        )
+        limit, found = time.monotonic() + seconds, ""
+        while time.monotonic() < limit:
+            run = subprocess.run(
+                [str(self.python), "-c", code, self.gcs], env=self.environment,
+                capture_output=True, text=True, cwd="/",
+            )  # fmt: skip
+            found = run.stdout.strip()
+            if found == str(count):
+                return
+            time.sleep(1)
+        raise AssertionError(f"{found or 'no'} nodes are alive instead of {count}")
 
     def end(self) -> None:
         """End all of its processes, and no others."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        for pid in self._left():
+        for node in reversed(self.nodes):
+            node.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Node:
+    """One node: `ray start --block`, and all that it has started.
+
+    Args:
+        command: The command.
+        environment: Its variables.
+        log: The file for what it prints.
+    """
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str], log: Path) -> None:
+        self.mark, self.log = uuid.uuid4().hex, log
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                command, cwd="/", env={**environment, MARK: self.mark}, stdout=file,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def processes(self) -> dict[int, str]:
+        """Process ids of all that belongs to it, with their command lines."""
+        needle = f"{MARK}={self.mark}".encode()
+        found = {}
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                if needle in (place / "environ").read_bytes().split(b"\0"):
+                    words = (place / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found[int(place.name)] = words.decode(errors="replace")
+            except OSError:
+                continue
+        return found
+
+    def kill(self) -> None:
+        """SIGKILL to all of it at once, as when a machine is gone."""
+        for pid in self.processes():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        self.log.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.process.wait()
 
-    def _left(self) -> list[int]:
-        needle = f"{MARK}={self.mark}".encode()
-        found = []
-        for place in Path("/proc").glob("[0-9]*"):
+    def end(self) -> None:
+        """End it in order, and what is left by force."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
             try:
-                if needle in (place / "environ").read_bytes().split(b"\0"):
-                    found.append(int(place.name))
-            except OSError:
-                continue
-        return found
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.kill()

@@ -1,6 +1,6 @@
 """Results folders on a cluster: one that is not the same everywhere is found before training.
 
-`slow/test_nodes.py` tries it with nodes that see different files.
+`faults/test_node_kills.py` tries it with nodes that see different files.
 """
 
 from pathlib import Path
