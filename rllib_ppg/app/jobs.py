@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from rllib_ppg.app.interrupt import TERMINATED
 from rllib_ppg.app.submit_flags import DEFAULT_ADDRESS
 from rllib_ppg.errors import UserError
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-STOPPED = 143
-"""The exit code of a job that was told to stop, as of a process that got SIGTERM."""
-
 _TIMEOUT = (10.0, 120.0)
 """Seconds to connect, and for an answer to begin; Ray's client would wait for ever."""
 
@@ -146,7 +144,7 @@ def details(client: Any, address: str, job: str) -> Any:
 def exit_code(info: Any) -> int:
     """What `rllib submit` returns for a job: 0 unless it has failed or was stopped."""
     if info.status == "STOPPED":
-        return STOPPED
+        return TERMINATED  # as a process that got SIGTERM
     if info.status != "FAILED":
         return 0
     code = info.driver_exit_code

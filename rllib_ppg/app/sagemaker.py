@@ -23,11 +23,11 @@ from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.host_cluster import HEAD_RESOURCE, HostCluster
+from rllib_ppg.app.interrupt import TERMINATED
 from rllib_ppg.app.run_folder import experiment_folder, is_remote, write_text
 from rllib_ppg.app.sagemaker_contract import CPUS, Job, read_job, train_words, write_failure
 from rllib_ppg.errors import UserError
 
-TERMINATED = 143
 _PINNED = f"custom_resources_for_main_process={{{HEAD_RESOURCE}: 0.001}}"
 
 

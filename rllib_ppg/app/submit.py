@@ -13,11 +13,11 @@ from typing import Any
 from rllib_ppg.app import jobs
 from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
+from rllib_ppg.app.interrupt import INTERRUPTED
 from rllib_ppg.app.submit_files import make_upload
 from rllib_ppg.app.submit_flags import SubmitFlags
 from rllib_ppg.errors import UserError
 
-INTERRUPTED = 130
 _LINES = 20
 """Lines of its output that are shown of a job that has failed."""
 

@@ -1,9 +1,9 @@
 """App: the flags of `rllib submit`, each declared once. All others are those of `rllib train`."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
-import typer
+from rllib_ppg.app.flag import Text, Texts, flag
 
 _WHAT = "What to train"
 _CLUSTER = "Cluster"
@@ -14,12 +14,6 @@ INSTALLED, ON_CLUSTER = "installed", "cluster"
 
 COMMAND_VARIABLE = "RLLIB_PPG_COMMAND"
 """Environment variable of a job: what was typed to submit it, for what it says to type next."""
-
-
-def _flag(panel: str, names: str, metavar: str | None, help: str) -> Any:
-    return typer.Option(
-        *names.split(), help=help, metavar=metavar, rich_help_panel=panel, show_default=False
-    )
 
 
 _FILES = "Experiment file (YAML), which is uploaded; may be given several times."
@@ -48,18 +42,15 @@ _STOP = (
     "to train it is the --stop of `rllib train`."
 )
 
-Text = str | None
-Texts = list[str] | None
-
-Files = Annotated[Texts, _flag(_WHAT, "--file --config-file -f", "FILE", _FILES)]
-From = Annotated[Texts, _flag(_WHAT, "--from", "MODULE", _FROM)]
-Address = Annotated[Text, _flag(_CLUSTER, "--address -a", "URL", _ADDRESS)]
-NoWait = Annotated[bool, _flag(_CLUSTER, "--no-wait", None, _NO_WAIT)]
-Package = Annotated[str, _flag(_CLUSTER, "--package", "WHAT", _PACKAGE)]
-RuntimeEnv = Annotated[Text, _flag(_CLUSTER, "--runtime-env", "FILE", _RUNTIME_ENV)]
-Follow = Annotated[Text, _flag(_JOB, "--follow", "ID", _FOLLOW)]
-Status = Annotated[Text, _flag(_JOB, "--status", "ID", _STATUS)]
-Stop = Annotated[Text, _flag(_JOB, "--stop", "ID", _STOP)]
+Files = Annotated[Texts, flag(_WHAT, "--file --config-file -f", "FILE", _FILES)]
+From = Annotated[Texts, flag(_WHAT, "--from", "MODULE", _FROM)]
+Address = Annotated[Text, flag(_CLUSTER, "--address -a", "URL", _ADDRESS)]
+NoWait = Annotated[bool, flag(_CLUSTER, "--no-wait", None, _NO_WAIT)]
+Package = Annotated[str, flag(_CLUSTER, "--package", "WHAT", _PACKAGE)]
+RuntimeEnv = Annotated[Text, flag(_CLUSTER, "--runtime-env", "FILE", _RUNTIME_ENV)]
+Follow = Annotated[Text, flag(_JOB, "--follow", "ID", _FOLLOW)]
+Status = Annotated[Text, flag(_JOB, "--status", "ID", _STATUS)]
+Stop = Annotated[Text, flag(_JOB, "--stop", "ID", _STOP)]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from rllib_ppg.app.track import check_trackers
 from rllib_ppg.app.video import check_video_every
 from rllib_ppg.errors import UserError
 
-
 _ERROR_LINES = 12
 """Lines of a failed trial's traceback that are shown of a run on a cluster."""
 
