@@ -15,11 +15,13 @@ from typing import Any
 import jsonschema
 import pytest
 import ray
+import typer
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from rllib_ppg._version import __version__
-from rllib_ppg.app.cli import _parse_train
+from rllib_ppg.app.cli import app
+from rllib_ppg.app.cluster_commands import parse_train
 
 ROOT = Path(__file__).resolve().parents[1]
 AWS, KUBERAY, SLURM = (
@@ -134,7 +136,7 @@ def test_the_files_name_this_ray_and_this_version():
 def test_the_commands_in_the_files_are_understood():
     entry = shlex.split(kuberay()[0]["spec"]["entrypoint"])
     assert entry[:2] == ["rllib", "train"]
-    flags = _parse_train(entry[2:])
+    flags = parse_train(typer.main.get_command(app), entry[2:])
     assert flags.wait_for_resources and flags.storage_path == "/results"
     experiment = Path(flags.files[0])
     assert experiment.parent == Path("/opt/rllib_ppg/experiments")
@@ -145,7 +147,7 @@ def test_the_commands_in_the_files_are_understood():
     for option in ("--address", "--package"):
         place = rest.index(option)
         del rest[place : place + 2]
-    assert (ROOT / _parse_train(rest).files[0]).is_file()
+    assert (ROOT / parse_train(typer.main.get_command(app), rest).files[0]).is_file()
 
 
 def test_shellcheck_finds_nothing_in_the_slurm_script():

@@ -13,6 +13,7 @@ import typer
 from rllib_ppg._version import __version__
 from rllib_ppg.app import (
     challenge_flags,
+    cluster_commands,
     evaluate_flags,
     flag,
     flags,
@@ -220,88 +221,6 @@ def challenge(
     return run_challenge(challenge_flags.ChallengeFlags(**{**ctx.params, **lists}), ctx.obj or [])
 
 
-_SUBMIT_EXAMPLES = """
-[bold]Examples[/bold]
-
-  rllib submit -f experiments/ppg_procgen.yaml --address http://HEAD:8265
-
-  rllib submit -f experiments/ppg_procgen.yaml --storage-path s3://bucket/results --no-wait
-
-  rllib submit --status ID
-
-All other options are those of `rllib train`, which runs on the cluster. docs/cluster.md says what
-has to be there. Exit codes: the job's (0 done, 1 a trial failed, 2 wrong usage, 143 stopped);
-130: Ctrl-C ended this command, and the job goes on.
-"""
-
-
-@app.command(
-    epilog=_SUBMIT_EXAMPLES,
-    context_settings={
-        "help_option_names": ["--help", "-h"],
-        "allow_extra_args": True,
-        "ignore_unknown_options": True,
-    },
-)
-def submit(
-    ctx: typer.Context,
-    files: submit_flags.Files = None,
-    imports: submit_flags.From = None,
-    address: submit_flags.Address = None,
-    no_wait: submit_flags.NoWait = False,
-    package: submit_flags.Package = submit_flags.INSTALLED,
-    runtime_env: submit_flags.RuntimeEnv = None,
-    follow: submit_flags.Follow = None,
-    status: submit_flags.Status = None,
-    stop: submit_flags.Stop = None,
-) -> int:
-    """Run `rllib train` as a job on a Ray cluster, and follow it to its end."""
-    from rllib_ppg.app.submit import run_submit
-
-    words = list(ctx.args)
-    if stop is not None and (files or words):  # then it is the `--stop` of `rllib train`
-        words += ["--stop", stop]
-    kept = {**ctx.params, "stop": None if words and stop is not None else stop}
-    lists = {name: ctx.params[name] or [] for name in ("files", "imports")}
-    chosen = submit_flags.SubmitFlags(**{**kept, **lists}, train=words, command=ctx.obj or [])
-    given = _parse_train([*words, *(word for name in chosen.files for word in ("-f", name))])
-    return run_submit(chosen, given)
-
-
-def _parse_train(words: list[str]) -> flags.TrainFlags:
-    """What `rllib train` makes of some words."""
-    group: Any = typer.main.get_command(app)
-    return flags.TrainFlags(**group.commands["train"].make_context("rllib train", words).params)
-
-
-@app.command(context_settings={"help_option_names": ["--help", "-h"]})
-def sagemaker(
-    root: Annotated[
-        str, typer.Option("--root", metavar="DIR", help="Folder of SageMaker's contract.")
-    ] = "/opt/ml",
-    port: Annotated[
-        int, typer.Option("--port", metavar="N", help="Port of the first host's Ray.")
-    ] = 6379,
-    ray_folder: Annotated[
-        str | None,
-        typer.Option("--ray-folder", metavar="DIR", help="Folder of Ray's logs and sockets."),
-    ] = None,
-) -> int:
-    """Run a training job of Amazon SageMaker, inside its container: the image's entry point there.
-
-    Reads hyperparameters, hosts and channels; goes on from checkpoints after an interruption.
-
-    Hyperparameters: experiment (a file), from, storage_path, ray_num_cpus; others are keys of it.
-
-    Exit codes: 0 done, 1 a trial failed, 2 wrong hyperparameters, 143 stopped after a checkpoint.
-    """
-    from pathlib import Path
-
-    from rllib_ppg.app.sagemaker import run_sagemaker
-
-    return run_sagemaker(Path(root), port, ray_folder)
-
-
 _PLOT_EXAMPLES = """
 [bold]Examples[/bold]
 
@@ -400,6 +319,17 @@ def video(
     from rllib_ppg.app.video import run_video
 
     return run_video(video_flags.VideoFlags(**ctx.params))
+
+
+app.command(
+    epilog=cluster_commands.SUBMIT_EXAMPLES,
+    context_settings={
+        "help_option_names": ["--help", "-h"],
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+    },
+)(cluster_commands.submit)
+app.command(context_settings={"help_option_names": ["--help", "-h"]})(cluster_commands.sagemaker)
 
 
 def main(arguments: list[str] | None = None) -> int:
