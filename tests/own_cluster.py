@@ -147,7 +147,7 @@ class OwnCluster:
 
 
 class Node:
-    """One node: `ray start --block`, and all that it has started.
+    """One node, `ray start --block` or another command, and all that it has started.
 
     Args:
         command: The command.
@@ -162,6 +162,14 @@ class Node:
                 command, cwd="/", env={**environment, MARK: self.mark}, stdout=file,
                 stderr=subprocess.STDOUT,
             )  # fmt: skip
+
+    def wait_for(self, text: str, seconds: float = 600.0) -> None:
+        """Wait until a text stands in the log."""
+        limit = time.monotonic() + seconds
+        while text not in self.log.read_text():
+            alive = self.process.poll() is None and time.monotonic() < limit
+            assert alive, f"waited in vain for {text!r}: {self.log.read_text()}"
+            time.sleep(0.2)
 
     def processes(self) -> dict[int, str]:
         """Process ids of all that belongs to it, with their command lines."""

@@ -23,7 +23,7 @@ from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.host_cluster import HEAD_RESOURCE, HostCluster
-from rllib_ppg.app.interrupt import TERMINATED
+from rllib_ppg.app.interrupt import TERMINATED, exit_code_of, sigterm_as_exception
 from rllib_ppg.app.run_folder import experiment_folder, is_remote, write_text
 from rllib_ppg.app.sagemaker_contract import CPUS, Job, read_job, train_words, write_failure
 from rllib_ppg.errors import UserError
@@ -44,11 +44,14 @@ def run_sagemaker(root: Path, port: int, folder: str | None) -> int:
     """
     lines: deque[str] = deque(maxlen=40)
     try:
-        job = read_job(root)
-        if len(job.hosts) == 1:
-            code = _train(job, None, dict(os.environ), lines)
-        else:
-            code = _train_on_all(job, port, folder, lines)
+        with sigterm_as_exception():  # so that waiting for hosts ends in order too
+            job = read_job(root)
+            if len(job.hosts) == 1:
+                code = _train(job, None, dict(os.environ), lines)
+            else:
+                code = _train_on_all(job, port, folder, lines)
+    except KeyboardInterrupt as interruption:
+        return exit_code_of(interruption)
     except UserError as error:
         write_failure(root, f"Error: {error}")
         raise

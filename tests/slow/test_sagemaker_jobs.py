@@ -3,14 +3,13 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from own_cluster import free_ports
+from own_cluster import Node, free_ports
 from sagemaker_tree import EXPERIMENT, make_tree
 
 from rllib_ppg import load_policy
@@ -22,19 +21,28 @@ FILES = {"tiny.yaml": EXPERIMENT}
 COMMON = {"experiment": "tiny.yaml", "ray_num_cpus": "2", "seed": "1"}
 
 
-def start(root: Path, *words: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "RAY_raylet_start_wait_time_s": "240"}
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
-        environment.pop(name, None)
-    return subprocess.Popen(
-        [sys.executable, "-m", "rllib_ppg", "sagemaker", "--root", str(root), *words],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Node]]:
+    """Return what starts a container; nothing of it stays."""
+    containers: list[Node] = []
+
+    def begin(root: Path, *words: str) -> Node:
+        environment = {**os.environ, "RAY_raylet_start_wait_time_s": "240"}
+        environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+        for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
+            environment.pop(name, None)
+        command = [sys.executable, "-m", "rllib_ppg", "sagemaker", "--root", str(root), *words]
+        containers.append(Node(command, environment, tmp_path / f"log{len(containers)}.txt"))
+        return containers[-1]
+
+    yield begin
+    for container in containers:
+        container.end()
 
 
-def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
-    out, _ = process.communicate(timeout=900)
-    return process.returncode, out
+def finished(container: Node) -> tuple[int, str]:
+    code = container.process.wait(900)
+    return code, container.log.read_text()
 
 
 def rows(root: Path) -> list[dict]:
@@ -42,15 +50,15 @@ def rows(root: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def start_all(folder: Path, parameters: dict, ray_folder: str) -> list[subprocess.Popen[str]]:
+def run_all(start: Callable[..., Node], folder: Path, parameters: dict) -> list[tuple[int, str]]:
     port = str(free_ports(1)[0])
-    words: Sequence[str] = ("--port", port, "--ray-folder", ray_folder)
-    return [
-        start(make_tree(folder / here, parameters, HOSTS, here, FILES), *words) for here in HOSTS
-    ]
+    with tempfile.TemporaryDirectory(prefix="rs_", dir="/tmp") as ray_folder:
+        words = ("--port", port, "--ray-folder", ray_folder)
+        roots = [make_tree(folder / here, parameters, HOSTS, here, FILES) for here in HOSTS]
+        return [finished(container) for container in [start(root, *words) for root in roots]]
 
 
-def test_one_host_trains_and_leaves_a_model(tmp_path: Path):
+def test_one_host_trains_and_leaves_a_model(start, tmp_path: Path):
     root = make_tree(tmp_path, COMMON, files=FILES)
     code, out = finished(start(root))
     assert code == 0, out
@@ -60,13 +68,9 @@ def test_one_host_trains_and_leaves_a_model(tmp_path: Path):
     assert not (root / "output" / "failure").exists()
 
 
-def test_two_hosts_are_one_cluster_whose_trial_is_on_the_first(tmp_path: Path):
-    with tempfile.TemporaryDirectory(prefix="rs_", dir="/tmp") as ray_folder:
-        # Two workers of a CPU each, besides the trial's: more than one host has.
-        parameters = {**COMMON, "num_env_runners": "2", "num_envs": "8"}
-
-        processes = start_all(tmp_path, parameters, ray_folder)
-        results = [finished(process) for process in processes]
+def test_two_hosts_are_one_cluster_whose_trial_is_on_the_first(start, tmp_path: Path):
+    # Two workers of a CPU each, besides the trial's: more than one host has.
+    results = run_all(start, tmp_path, {**COMMON, "num_env_runners": "2", "num_envs": "8"})
     assert [code for code, _ in results] == [0, 0], results
     head, other = (tmp_path / here for here in HOSTS)
     assert len(rows(head)) == 4
@@ -76,25 +80,21 @@ def test_two_hosts_are_one_cluster_whose_trial_is_on_the_first(tmp_path: Path):
     assert not list((other / "checkpoints").iterdir()) and not list((other / "model").iterdir())
 
 
-def test_a_failure_is_told_with_its_cause_and_ends_both_hosts(tmp_path: Path):
-    with tempfile.TemporaryDirectory(prefix="rs_", dir="/tmp") as ray_folder:
-        parameters = {**COMMON, "gama": "0.9"}
-        results = [finished(one) for one in start_all(tmp_path, parameters, ray_folder)]
+def test_a_failure_is_told_with_its_cause_and_ends_both_hosts(start, tmp_path: Path):
+    results = run_all(start, tmp_path, {**COMMON, "gama": "0.9"})
     assert results[0][0] == 2 and results[1][0] == 0, results
     told = (tmp_path / HOSTS[0] / "output" / "failure").read_text()
     assert 'Did you mean "gamma"?' in told.splitlines()[0]
     assert not (tmp_path / HOSTS[1] / "output" / "failure").exists()
 
 
-def test_a_spot_interruption_goes_on_from_the_checkpoint_in_a_new_container(tmp_path: Path):
+def test_a_spot_interruption_goes_on_from_the_checkpoint_in_a_new_container(start, tmp_path: Path):
     parameters = {**COMMON, "stop.training_iteration": "100000"}
     root = make_tree(tmp_path / "first", parameters, files=FILES)
-    process = start(root)
-    for line in process.stdout:
-        if "iteration 5 " in line:
-            break
-    process.send_signal(signal.SIGTERM)
-    code, out = finished(process)
+    container = start(root)
+    container.wait_for("iteration 5 ")
+    container.process.send_signal(signal.SIGTERM)
+    code, out = finished(container)
     assert code == 143 and "interrupted after a checkpoint" in out
     assert (root / "model" / "tiny" / "policy").is_dir()
     assert not (root / "output" / "failure").exists()
