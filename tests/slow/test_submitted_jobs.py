@@ -1,7 +1,7 @@
 """`rllib submit` against a real cluster whose Python does not have the package.
 
-Needs Ray's job server: pip install ".[dev,cluster]". `test_jobs.py` and `test_submit.py` have a look
-at the same without one.
+Needs a job server: pip install ".[dev,cluster]". `test_jobs.py` and `test_submit.py` have a look at
+the same without one.
 """
 
 import re
