@@ -1,6 +1,6 @@
 """App: an experiment ready to run: checked, resolved to numbers, and fitting the machine."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,16 @@ from rllib_ppg.algorithm import resources
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.app import cluster
 from rllib_ppg.app.checks import Checked, check, check_memory
-from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.app.experiment import SWEEP_KEYS, Experiment, ExperimentKeys
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.launch import check_resumable, make_scheduler
+from rllib_ppg.app.launch import check_resumable
 from rllib_ppg.app.resolve import complete, param_space
 from rllib_ppg.app.run_folder import experiment_folder, is_remote
-from rllib_ppg.app.variants import is_grid, variants
+from rllib_ppg.app.searchers import check_installed
+from rllib_ppg.app.spaces import CHOICE, GRID, described, is_node
+from rllib_ppg.app.sweep import Sweep, read_sweep
+from rllib_ppg.app.typed import KeyProblems
+from rllib_ppg.app.variants import variants
 from rllib_ppg.app.yaml_reader import read_yaml
 from rllib_ppg.errors import UserError
 
@@ -26,6 +30,7 @@ class Plan:
         experiment: The experiment.
         space: Its configuration for Tune, `auto` resolved.
         complete: The same with PPG's defaults filled in.
+        sweep: How its trials are chosen and compared.
         title: What to call it in the view.
         configs: PPG's configuration objects, one a variant; none for other algorithms.
         notes: What to say before it starts.
@@ -35,6 +40,7 @@ class Plan:
     experiment: Experiment
     space: dict[str, Any]
     complete: dict[str, Any]
+    sweep: Sweep
     title: str
     configs: list[PPGConfig] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -54,15 +60,16 @@ def make_plan(experiment: Experiment, settings: cluster.RaySettings, flags: Trai
     """
     if flags.resume:
         experiment.keys.restore = None  # where the run once began
-    make_scheduler(experiment)
+    sweep = _sweep_of(experiment)
     there = cluster.nodes(settings)
     cpus = sum(node.get("CPU", 0.0) for node in there)
     gpus = sum(node.get("GPU", 0.0) for node in there)
     with resources.assume(cpus, gpus):
-        checked = check(experiment)
+        checked = check(experiment, sweep)
         space = param_space(checked)
         title = title_of(checked)
-        plan = Plan(experiment, space, complete(checked, space), title, checked.configs)
+        whole = complete(checked, space)
+        plan = Plan(experiment, space, whole, sweep, title, checked.configs)
         plan.notes += checked.notes
         if flags.resume:
             _use_earlier(plan)
@@ -73,6 +80,16 @@ def make_plan(experiment: Experiment, settings: cluster.RaySettings, flags: Trai
     if not experiment.keys.stop and experiment.keys.time_budget_s is None:
         plan.notes.append(f"{experiment.name}: no stop key is set; it runs until Ctrl-C.")
     return plan
+
+
+def _sweep_of(experiment: Experiment) -> Sweep:
+    sweep = read_sweep(experiment)
+    try:
+        check_installed(sweep.search)
+    except KeyProblems as error:
+        lines = (experiment.source.message(path, text) for path, text in error.problems)
+        raise UserError("\n".join(lines)) from None
+    return sweep
 
 
 def title_of(checked: Checked) -> str:
@@ -88,7 +105,9 @@ def title_of(checked: Checked) -> str:
 
 
 def _word(value: Any) -> str:
-    return "|".join(map(str, value["grid_search"])) if is_grid(value) else str(value)
+    if is_node(value, GRID, CHOICE):
+        return "|".join(map(str, next(iter(value.values()))))
+    return described(value)
 
 
 def _use_earlier(plan: Plan) -> None:
@@ -114,6 +133,24 @@ def _use_earlier(plan: Plan) -> None:
     experiment.keys.restore = earlier.get("restore")  # where no trial had been noted down yet
     plan.stop_changed = earlier.get("stop", {}) != experiment.keys.stop
     plan.space = plan.complete = config
+    _use_earlier_sweep(plan, earlier)
+
+
+def _use_earlier_sweep(plan: Plan, earlier: dict[str, Any]) -> None:
+    """Take the sweep's keys of the run that is resumed, and say what differs."""
+    experiment = plan.experiment
+    was = {
+        name: earlier.get(name, ExperimentKeys.model_fields[name].default) for name in SWEEP_KEYS
+    }
+    differing = [name for name in SWEEP_KEYS if was[name] != getattr(experiment.keys, name)]
+    if differing:
+        plan.notes.append(
+            f"{experiment.name}: the resumed run keeps its own {', '.join(differing)}; to change "
+            "that, start a new run under another name (--experiment-name)."
+        )
+    stop = earlier.get("stop", experiment.keys.stop)
+    keys = experiment.keys.model_copy(update={**was, "config": plan.space, "stop": stop})
+    plan.sweep = _sweep_of(replace(experiment, keys=keys))
 
 
 def _check_fits(plan: Plan, settings: cluster.RaySettings) -> None:
@@ -121,7 +158,7 @@ def _check_fits(plan: Plan, settings: cluster.RaySettings) -> None:
     place = "this machine" if settings.address is None else "the cluster"
     there = cluster.nodes(settings)
     advice = cluster.AUTO if plan.configs else cluster.FEWER
-    for variant in variants(plan.space):
+    for variant in variants(plan.sweep.expanded(plan.space)):
         try:
             bundles = cluster.bundles_of(experiment.keys.run, variant)
         except UserError as error:

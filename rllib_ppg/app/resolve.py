@@ -7,7 +7,7 @@ from typing import Any
 from rllib_ppg.algorithm import resources
 from rllib_ppg.algorithm.settings import DEFAULTS
 from rllib_ppg.app.checks import Checked
-from rllib_ppg.app.variants import is_grid
+from rllib_ppg.app.spaces import CHOICE, GRID, is_node
 
 DERIVED = ("num_envs_per_env_runner", "train_batch_size")
 """Keys that follow from others; written down they would only contradict a later change."""
@@ -24,13 +24,14 @@ def param_space(checked: Checked) -> dict[str, Any]:
         return config
     for name in ("num_env_runners", "num_gpus"):
         value = config.get(name, DEFAULTS[name])
-        if is_grid(value):
-            values = [_number(checked, name) if v == "auto" else v for v in value["grid_search"]]
-            config[name] = {"grid_search": values}
+        if is_node(value, GRID, CHOICE):
+            ((kind, given),) = value.items()
+            values = [_number(checked, name) if v == "auto" else v for v in given]
+            config[name] = {kind: values}
         elif value == "auto":
             config[name] = _number(checked, name)
     totals = {c.num_envs for c in checked.configs}
-    if len(totals) == 1 and not is_grid(config.get("num_envs")):
+    if len(totals) == 1 and not is_node(config.get("num_envs")):
         config["num_envs"] = totals.pop()
     return config
 

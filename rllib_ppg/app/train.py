@@ -176,6 +176,7 @@ def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -
         tuner = launch.restored_tuner(
             experiment,
             plan.space,
+            sweep=plan.sweep,
             finished_too=plan.stop_changed,
             trackers=flags.track or (),
         )
@@ -183,7 +184,7 @@ def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -
     else:
         noted = set()
         space = _with_videos(plan, flags.video_every)
-        tuner = launch.make_tuner(experiment, space, trackers=flags.track or ())
+        tuner = launch.make_tuner(experiment, space, sweep=plan.sweep, trackers=flags.track or ())
     write_description(experiment, plan.complete, command, resumed=flags.resume)
     view = make_view(plan.title, live=flags.progress)
     outcome = launch.fit(tuner, experiment, view, noted)
