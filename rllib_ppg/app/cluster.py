@@ -249,7 +249,7 @@ def check_fits(
     ]
     if missing:
         problem = f"{place} has too little for it: it needs {' and '.join(missing)}."
-    elif not _packs(bundles, there):
+    elif not packs(bundles, there):
         parts = ", ".join(dict.fromkeys(str(dict(bundle)) for bundle in bundles))
         problem = f"no node of {place} has room for one of its parts: {parts}."
     else:
@@ -274,7 +274,7 @@ def _amount(name: str, amount: float) -> str:
     return f"{amount:g} {name}{plural}"
 
 
-def _packs(bundles: Sequence[Resources], there: Sequence[Resources]) -> bool:
+def packs(bundles: Sequence[Resources], there: Sequence[Resources]) -> bool:
     """Whether all bundles fit on the nodes: first fit, largest bundle first."""
     free = [dict(node) for node in there]
     for bundle in sorted(bundles, key=lambda b: (b.get("GPU", 0), b.get("CPU", 0)), reverse=True):

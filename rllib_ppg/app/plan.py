@@ -68,7 +68,7 @@ def make_plan(experiment: Experiment, settings: cluster.RaySettings, flags: Trai
         checked = check(experiment, sweep)
         space = param_space(checked)
         title = title_of(checked)
-        whole = complete(checked, space)
+        whole = complete(checked, space, sweep.mutations)
         plan = Plan(experiment, space, whole, sweep, title, checked.configs)
         plan.notes += checked.notes
         if flags.resume:

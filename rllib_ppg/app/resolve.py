@@ -1,6 +1,7 @@
 """App: the configuration that a run is started with, `auto` keys resolved to numbers once."""
 
 import math
+from collections.abc import Collection
 from copy import deepcopy
 from typing import Any
 
@@ -54,11 +55,20 @@ def _number(checked: Checked, name: str) -> int | float:
     )
 
 
-def complete(checked: Checked, config: dict[str, Any]) -> dict[str, Any]:
-    """A resolved configuration with PPG's defaults filled in, so that it stands by itself."""
+def complete(
+    checked: Checked, config: dict[str, Any], left_out: Collection[str] = ()
+) -> dict[str, Any]:
+    """A resolved configuration with PPG's defaults filled in, so that it stands by itself.
+
+    Args:
+        checked: The experiment.
+        config: Its resolved configuration.
+        left_out: Keys that get their first value elsewhere.
+    """
     if not checked.is_ppg:
         return config
-    defaults = {name: value for name, value in DEFAULTS.items() if name not in DERIVED}
-    if "lambda" in config:
+    names = set(DEFAULTS) - {*DERIVED, *left_out}
+    defaults = {name: value for name, value in DEFAULTS.items() if name in names}
+    if "lambda" in config or "lambda" in left_out:
         del defaults["lambda_"]
     return {**config, **{k: v for k, v in defaults.items() if k not in config}}

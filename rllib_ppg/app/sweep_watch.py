@@ -6,6 +6,7 @@ had, trains none again that has ended, and its scheduler and searcher know what 
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ class SweepWatch:
         self.tell: Callable[[str], None] = lambda text: None
         self._values: dict[str, float] = {}
         self._seen: dict[str, tuple[str, str]] = {}
+        self._due = False
+        self._next_notes = 0.0
         self._earlier: dict[str, Any] | None = None
         self._had_ended: list[Trial] = []
         self._best: tuple[float, str] = (math.inf, "")
@@ -70,8 +73,7 @@ class SweepWatch:
         if math.isnan(value):
             return None
         result[metric] = value  # Tune gives the same to its searcher
-        time = getattr(self.scheduler, "_time_attr", None)
-        kept = {*COUNTERS, time, "done"}
+        kept = {*COUNTERS, getattr(self.scheduler, "_time_attr", None), "done"}
         return {**{name: result[name] for name in kept if name in result}, metric: value}
 
     def _value_of(self, trial: Trial, metric: str) -> float:
@@ -104,18 +106,25 @@ class SweepWatch:
 
     def write_notes(self, trials: Sequence[Trial]) -> None:
         """Let Tune write its notes if a trial has begun, ended or copied another one."""
-        changed = [trial for trial in trials if self._seen.get(trial.trial_id) != _state_of(trial)]
-        if not changed or not hasattr(self.controller, "save_to_dir"):
+        if not hasattr(self.controller, "save_to_dir"):
             return
-        for trial in changed:
-            before = self._seen.get(trial.trial_id)
-            if before is not None and before[1] != trial.experiment_tag:
+        for trial in trials:
+            before, now = self._seen.get(trial.trial_id), (trial.status, trial.experiment_tag)
+            if now == before:
+                continue
+            if before is not None and now[1] != before[1]:
                 self._note_copy(trial, trials)
-            self._seen[trial.trial_id] = _state_of(trial)
+            self._seen[trial.trial_id] = now
             trial.invalidate_json_state()
             trial.run_metadata.invalidate_cache()
             self.controller._mark_trial_to_checkpoint(trial)
-        self.controller.save_to_dir()
+            self._due = True
+        begin = time.monotonic()
+        if self._due and begin >= self._next_notes:
+            self.controller.save_to_dir()
+            # With thousands of trials it takes its time, of which this is a tenth at most.
+            self._next_notes = begin + 10 * (time.monotonic() - begin)
+            self._due = False
 
     def _note_copy(self, trial: Trial, trials: Sequence[Trial]) -> None:
         """PBT gives a trial a new tag, configuration and checkpoint."""
@@ -185,10 +194,6 @@ class SweepWatch:
             if known is not None:
                 self.scheduler.on_trial_complete(self.controller, trial, known)
         self.controller.search_alg.on_trial_complete(trial.trial_id, result=result)
-
-
-def _state_of(trial: Trial) -> tuple[str, str]:
-    return trial.status, trial.experiment_tag
 
 
 def _leaves(mutations: Mapping[str, Any], config: Mapping[str, Any], prefix: str = "") -> Any:

@@ -1,5 +1,6 @@
 """App: Ray Tune's schedulers out of an experiment's keys."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +38,12 @@ def make_scheduler(sweep: Sweep) -> TrialScheduler:
         )
     if type(keys) not in CLASSES:
         return FIFOScheduler()
-    return CLASSES[type(keys)](**keys.model_dump(exclude={"type"}), **goal)
+    given = keys.model_dump(exclude={"type"})
+    if isinstance(keys, MedianKeys):
+        # Otherwise a trial that cannot be compared yet makes room for another with each result,
+        # and a new process for it takes longer than many of them.
+        given["min_time_slice"] = math.inf
+    return CLASSES[type(keys)](**given, **goal)
 
 
 def _mutations(spaces: Mapping[str, Any]) -> dict[str, Any]:

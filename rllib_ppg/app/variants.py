@@ -103,9 +103,10 @@ def without_nodes(config: Mapping[str, Any]) -> dict[str, Any]:
 def value_at(config: Any, path: NodePath, default: Any = None) -> Any:
     """What stands in a configuration at a path."""
     for name in path:
-        if not isinstance(config, dict) or name not in config:
+        try:
+            config = config[name]
+        except (KeyError, IndexError, TypeError):
             return default
-        config = config[name]
     return config
 
 
