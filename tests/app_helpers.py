@@ -123,5 +123,6 @@ def resumable(
     one = trial(
         path=str(folder), status="PENDING", trainable_name="PPG", run_metadata=metadata,
         should_stop=lambda flat: any(flat[k] >= v for k, v in one.stopping_criterion.items()),
+        stopping_criterion={"training_iteration": rows[-1]} if rows else {},
     )  # fmt: skip
     return one

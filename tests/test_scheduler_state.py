@@ -36,37 +36,49 @@ class Controller:
         return self._trials
 
     get_live_trials = get_trials
+    search_alg = None
 
 
 def trials() -> list[Trial]:
     return [Trial("PPG", config={"lr": 1}, stub=True, trial_id=name) for name in "abc"]
 
 
-def told(scheduler: TrialScheduler, made: list[Trial], time: int) -> list[str]:
-    """Let all trials report, each with a worse score than the one before."""
-    controller = Controller(made)
-    return [
-        scheduler.on_trial_result(
-            controller, trial, {"t": time, "score": -number, "training_iteration": time}
-        )
-        for number, trial in enumerate(made)
-    ]
+def report(scheduler: TrialScheduler, made: list[Trial], name: str, time: int, score: int) -> str:
+    (one,) = [trial for trial in made if trial.trial_id == name]
+    told = {"t": time, "score": score, "training_iteration": time}
+    return scheduler.on_trial_result(Controller(made), one, told)
+
+
+def started(kind: str) -> tuple[TrialScheduler, list[Trial]]:
+    scheduler, made = MAKE[kind](), trials()
+    for trial in made:
+        scheduler.on_trial_add(Controller(made), trial)
+        trial.status = Trial.RUNNING
+    return scheduler, made
 
 
 @pytest.mark.parametrize("kind", MAKE)
 def test_a_scheduler_decides_as_if_it_had_not_been_made_anew(kind: str):
-    first, before = MAKE[kind](), trials()
-    for trial in before:
-        first.on_trial_add(Controller(before), trial)
-        trial.status = Trial.RUNNING
-    told(first, before, 1)
-    data = dump_scheduler(first)
-    second, after = MAKE[kind](), trials()
-    for trial in after:
-        second.on_trial_add(Controller(after), trial)
-        trial.status = Trial.RUNNING
-    load_scheduler(second, data, after)
-    assert told(second, after, 2) == told(first, before, 2)
+    first, before = started(kind)
+    for time in (1, 2):
+        report(first, before, "a", time, score=0)
+    second, after = started(kind)
+    load_scheduler(second, dump_scheduler(first), after)
+    assert second.debug_string() == first.debug_string()
+    decisions = [report(s, t, "b", 2, score=-1) for s, t in ((first, before), (second, after))]
+    assert decisions[0] == decisions[1]
+    if kind in ("asha", "median"):
+        assert decisions[0] == TrialScheduler.STOP, "it is worse than a, of before"
+
+
+def test_a_trial_that_goes_on_was_not_stopped_after_all():
+    first, before = started("median")
+    for time in (1, 2):
+        report(first, before, "a", time, score=0)
+    assert report(first, before, "b", 2, score=-1) == TrialScheduler.STOP
+    second, after = started("median")  # killed before b had ended
+    load_scheduler(second, dump_scheduler(first), after)
+    assert report(second, after, "b", 2, score=-1) == TrialScheduler.STOP
 
 
 def test_a_save_that_was_under_way_is_the_trials_newest_checkpoint_by_now():

@@ -154,6 +154,15 @@ def test_a_trial_that_had_reached_its_end_is_not_trained_on(tmp_path: Path):
             assert watch.progress[one.trial_id].iteration == 3
 
 
+def test_a_trial_that_its_scheduler_has_ended_is_not_trained_on(tmp_path: Path):
+    one = resumable(tmp_path, checkpoints=[3], rows=[1, 2, 3])
+    one.stopping_criterion = {"training_iteration": 9}  # so it was not for that
+    with Interrupt() as i:
+        keys = {"training_iteration": 9}
+        with RunWatch(PlainView("x", io.StringIO()), i, keys):
+            assert added(one) == "_stopped_trials"
+
+
 def test_a_first_save_that_fails_after_a_resume_is_noted(tmp_path: Path):
     one = resumable(tmp_path, checkpoints=[3], rows=[1, 2, 3])
     with Interrupt() as i, RunWatch(PlainView("x", io.StringIO()), i, {}) as watch:

@@ -1,6 +1,7 @@
 """App: run one experiment with Ray Tune, from the start or from where it was left."""
 
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from rllib_ppg.app.track_callback import TrackCallback
 from rllib_ppg.app.tune_schedulers import make_scheduler
 from rllib_ppg.app.tune_spaces import for_tune
 from rllib_ppg.app.variants import without_nodes
-from rllib_ppg.app.view import View
+from rllib_ppg.app.view import View, label_of
 from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
 from rllib_ppg.errors import UserError, told
 
@@ -82,6 +83,7 @@ def make_tuner(
             num_samples=search["num_samples"],
             search_alg=search["search_alg"],
             time_budget_s=keys.time_budget_s,
+            trial_dirname_creator=search.get("dirname"),
             scheduler=OrderlyScheduler(scheduler or make_scheduler(sweep)),
         ),
         run_config=tune.RunConfig(
@@ -120,7 +122,14 @@ def _search(sweep: Sweep, limit: int | None, space: Mapping[str, Any]) -> dict[s
         "search_alg": ConcurrencyLimiter(searcher, limit) if limit else searcher,
         "num_samples": sweep.num_samples * sweep.members,
         "param_space": for_tune(constants),
+        "dirname": folder_name,
     }
+
+
+def folder_name(trial: Trial) -> str:
+    """A trial's folder by what was searched; Tune would name it by its whole configuration."""
+    values = re.sub(r"[^\w.=-]+", ",", " ".join(label_of(trial).split()[1:]))
+    return f"{trial}_{values}"[:130]
 
 
 def check_resumable(experiment: Experiment) -> str:

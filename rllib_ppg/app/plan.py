@@ -67,7 +67,7 @@ def make_plan(experiment: Experiment, settings: cluster.RaySettings, flags: Trai
     with resources.assume(cpus, gpus):
         checked = check(experiment, sweep)
         space = param_space(checked)
-        title = title_of(checked)
+        title = title_of(checked, sweep)
         whole = complete(checked, space, sweep.mutations)
         plan = Plan(experiment, space, whole, sweep, title, checked.configs)
         plan.notes += checked.notes
@@ -92,12 +92,12 @@ def _sweep_of(experiment: Experiment) -> Sweep:
     return sweep
 
 
-def title_of(checked: Checked) -> str:
+def title_of(checked: Checked, sweep: Sweep) -> str:
     """The experiment's name, algorithm and game."""
-    experiment = checked.experiment
-    env = experiment.config.get("env")
+    experiment, config = checked.experiment, sweep.expanded(checked.experiment.config)
+    env = config.get("env")
     words = [experiment.name, experiment.keys.run, _word(env)]
-    options = experiment.config.get("env_config") or {}
+    options = config.get("env_config") or {}
     if env == "procgen" and isinstance(options, dict):
         words.append(_word(options.get("env_name", "coinrun")))
         words.append(_word(options.get("distribution_mode", "hard")))

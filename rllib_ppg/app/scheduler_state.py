@@ -10,7 +10,7 @@ from typing import Any
 
 from ray import cloudpickle
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
+from ray.tune.schedulers import MedianStoppingRule, PopulationBasedTraining, TrialScheduler
 
 from rllib_ppg._ray_compat import FutureTrainingResult
 
@@ -55,6 +55,9 @@ def load_scheduler(scheduler: TrialScheduler, data: bytes, trials: Sequence[Tria
         KeyError: If it knew a trial that is not among them.
     """
     scheduler.__dict__.update(_Unpickler(data, trials).load())
+    if isinstance(scheduler, MedianStoppingRule):
+        # Those whose end was not noted any more are asked about again.
+        scheduler._stopped_trials = {t for t in scheduler._stopped_trials if t.is_finished()}
     if isinstance(scheduler, PopulationBasedTraining):
         for trial, state in scheduler._trial_state.items():
             if state.last_checkpoint is None and state.last_score is not None:

@@ -72,7 +72,7 @@ def best_yaml(
 ) -> str:
     """The best configuration as an experiment file."""
     name = f"{experiment.name[:95]}-best"
-    keys = experiment.keys.model_dump(exclude_unset=True, exclude=_OF_THE_SWEEP)
+    keys = experiment.keys.model_dump(exclude_unset=True, exclude_none=True, exclude=_OF_THE_SWEEP)
     config = best_config(sweep, complete, best.config)
     content = {name: {**keys, "stop": experiment.keys.stop, "config": config}}
     of = f"{trials} trials" if sweep.members == 1 else f"{trials} trials of its configurations"

@@ -70,6 +70,8 @@ def _scatter(axes: "Axes", ranking: Sequence[Ranked], name: str) -> None:
         places: list[Any] = values
         if min(numbers, default=0) > 0 and max(numbers) / min(numbers) > 30:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
     else:
         words = sorted({str(value) for value in values})
         places = [words.index(str(value)) for value in values]

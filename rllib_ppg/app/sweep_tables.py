@@ -19,7 +19,9 @@ DOCUMENT = "docs/sweeps.md"
 
 def space_rows() -> list[tuple[str, ...]]:
     """How each kind of space is written and what it gives."""
-    rows = [(f"`{{{name}: {k.arguments}}}`", f"{k.meaning}") for name, k in RANGES.items()]
+    rows: list[tuple[str, ...]] = [
+        (f"`{{{name}: {k.arguments}}}`", f"{k.meaning}") for name, k in RANGES.items()
+    ]
     rows.append((f"`{{{CHOICE}: [value, ...]}}`", "one of them, each as likely"))
     rows.append((f"`{{{GRID}: [value, ...]}}`", "all of them, a trial for each"))
     return rows
@@ -27,7 +29,7 @@ def space_rows() -> list[tuple[str, ...]]:
 
 def model_rows(models: Any) -> list[tuple[str, ...]]:
     """The arguments of each type."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, model in models.items():
         rows.append((f"`{name}`", "", "", str(model.__doc__).strip()))
         rows += [("", f"`{key}`", _default(field), text) for key, field, text in _fields(model)]

@@ -157,9 +157,12 @@ class RunWatch:
         if adopted.result is None:
             return False
         self.progress.setdefault(trial.trial_id, Progress(self._stop)).update(adopted.result)
+        flat = flatten_dict(adopted.result, "/")
+        going = {**flat, "done": False}
+        by_scheduler = bool(flat.get("done")) and not trial.should_stop(going)
         trial.stopping_criterion = dict(self._stop)
-        # It is done by today's stop keys or not at all.
-        return bool(trial.should_stop({**flatten_dict(adopted.result, "/"), "done": False}))
+        # It is done by today's stop keys, or by the scheduler, or not at all.
+        return by_scheduler or bool(trial.should_stop(going))
 
     def saved(self, trial: Trial) -> None:
         """Note whether a checkpoint was written that was due."""
