@@ -9,7 +9,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app.sweep import read_sweep
-from rllib_ppg.app.sweep_sample import fits_at_once, sample, share_trained, sweep_lines
+from rllib_ppg.app.sweep_sample import sample, share_trained, sweep_lines
 from rllib_ppg.app.tune_spaces import for_tune
 
 TEXT = """
@@ -69,22 +69,6 @@ def test_the_lines_tell_of_searcher_scheduler_and_trials(tmp_path: Path):
     assert "others will be sampled" in "\n".join(
         sweep_lines(read_sweep(unseeded), unseeded.config, 2)
     )
-
-
-@pytest.mark.parametrize(
-    ("bundles", "nodes", "most", "expected"),
-    [
-        ([{"CPU": 0.5}], [{"CPU": 2.0}], 12, 4),
-        ([{"CPU": 0.5}], [{"CPU": 2.0}], 3, 3),
-        ([{"CPU": 1}, {"CPU": 1}], [{"CPU": 2.0}, {"CPU": 3.0}], 12, 2),
-        ([{"CPU": 1, "GPU": 0.25}], [{"CPU": 8.0, "GPU": 1.0}], 12, 4),
-        ([{"CPU": 4}], [{"CPU": 2.0}], 12, 1),
-        ([{"CPU": 0}], [{"CPU": 2.0}], 12, 12),
-        ([], [{"CPU": 2.0}], 12, 12),
-    ],
-)
-def test_as_many_trials_run_at_once_as_there_is_room_for(bundles, nodes, most, expected):
-    assert fits_at_once(bundles, nodes, most) == expected
 
 
 def test_asha_trains_a_part_of_all_steps(tmp_path: Path):

@@ -13,6 +13,7 @@ from rllib_ppg._ray_compat import AlgorithmConfig, RLlibCallback
 from rllib_ppg.algorithm import resources
 from rllib_ppg.algorithm.evaluate_levels import Task, tasks_while_training
 from rllib_ppg.algorithm.keys import (
+    WORKER_SHARES,
     check_keys,
     check_model_keys,
     is_search_space,
@@ -54,6 +55,8 @@ class PPGConfig(AlgorithmConfig):
     """
 
     train_batch_size: int | None
+    num_cpus_per_env_runner: float
+    num_gpus_per_env_runner: float
 
     def __init__(self, algo_class: type | None = None) -> None:
         from rllib_ppg.algorithm.ppg import PPG
@@ -161,13 +164,22 @@ class PPGConfig(AlgorithmConfig):
 
     def _resolve_counts(self) -> None:
         names = ("num_envs", "num_env_runners", "num_envs_per_env_runner", "num_gpus")
+        shares = {name: getattr(self, name) for name in WORKER_SHARES}
+        if shares["num_cpus_per_env_runner"] == "auto":
+            self.num_cpus_per_env_runner = 1  # as many workers as there are whole CPUs
+        main_cpus = self.num_cpus_for_main_process + self.evaluation_cpus()
         resolved = resources.resolve_auto(
             {name: getattr(self, name) for name in names},
-            main_cpus=self.num_cpus_for_main_process + self.evaluation_cpus(),
+            main_cpus=main_cpus,
             cpus_each=self.num_cpus_per_env_runner,
         )
         for name, value in resolved.items():
             setattr(self, name, value)
+        workers = self.num_env_runners
+        if shares["num_cpus_per_env_runner"] == "auto":
+            self.num_cpus_per_env_runner = resources.cpus_of_each(workers, main_cpus)
+        if shares["num_gpus_per_env_runner"] == "auto":
+            self.num_gpus_per_env_runner = resources.gpus_of_each(workers, self.num_gpus)
         rows = self.num_envs * self.rollout_fragment_length
         given = self.train_batch_size
         if given not in (None, rows):
@@ -302,7 +314,8 @@ class PPGConfig(AlgorithmConfig):
         """CPUs of one evaluation worker."""
         overrides: dict[str, Any] = dict(self.evaluation_config or {})
         given = overrides.get("num_cpus_per_env_runner")
-        return float(self.num_cpus_per_env_runner or 0) if given is None else float(given)
+        each = self.num_cpus_per_env_runner if given is None else given
+        return 1.0 if each == "auto" else float(each or 0)
 
     def evaluation_cpus(self) -> float:
         """CPUs of all evaluation workers."""

@@ -154,18 +154,33 @@ def _network_bytes(config: PPGConfig, space: Any) -> int:
     return 4 * _parameters(config, space) * (5 + config.num_env_runners)
 
 
-def check_memory(checked: Checked) -> None:
+def check_memory(checked: Checked, at_once: int = 1) -> None:
     """Refuse a run that needs more memory than this machine has free.
+
+    Args:
+        checked: The experiment.
+        at_once: How many of its trials run at the same time.
 
     Raises:
         UserError: With all sizes.
     """
+    free, total = resources.free_memory(), 0
     for config in checked.configs:
+        needs = memory_needs(config)
+        total = max(total, sum(needs.values()))
         try:
-            memory.check_memory(memory_needs(config), resources.free_memory(), "this machine")
+            memory.check_memory(needs, free, "this machine")
         except UserError as error:
             message = checked.experiment.source.message(("config",), str(error))
             raise UserError(message) from None
+    if total * at_once > free:
+        fitting = max(1, free // total)
+        problem = (
+            f"{at_once} trials at once need {memory.gigabytes(total * at_once)} of memory, "
+            f"{memory.gigabytes(total)} each, and {memory.gigabytes(free)} is free; set "
+            f"max_concurrent_trials: {fitting}."
+        )
+        raise UserError(checked.experiment.source.message(("max_concurrent_trials",), problem))
 
 
 def observation_space(config: PPGConfig) -> Any:

@@ -16,6 +16,7 @@ from rllib_ppg.algorithm.settings import DEFAULTS
 from rllib_ppg.app import cluster
 from rllib_ppg.app.checks import memory_needs, observation_space, store_bytes
 from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.app.fit import trials_at_once
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.measure import Speeds, measure
 from rllib_ppg.app.plan import Plan, make_plan
@@ -24,8 +25,7 @@ from rllib_ppg.app.resolve import DERIVED
 from rllib_ppg.app.run_folder import experiment_folder
 from rllib_ppg.app.spaces import described, is_node
 from rllib_ppg.app.sweep import Sweep
-from rllib_ppg.app.sweep_sample import fits_at_once, share_trained, sweep_lines
-from rllib_ppg.app.variants import variants
+from rllib_ppg.app.sweep_sample import share_trained, sweep_lines
 from rllib_ppg.envs.procgen import parse_options
 
 STEP_KEYS = ("timesteps_total", "num_env_steps_sampled_lifetime", "num_env_steps_sampled")
@@ -74,7 +74,7 @@ def describe(plan: Plan, settings: cluster.RaySettings) -> Iterator[str]:
     yield from (f"  {note}" for note in plan.notes)
     yield _field("from", experiment.source.default)
     yield _field("results to", experiment_folder(experiment))
-    count, at_once = plan.sweep.trials(plan.space), _at_once(plan, settings)
+    count, at_once = plan.sweep.trials(plan.space), trials_at_once(plan, settings)
     if count > 1:
         yield "Sweep"
         yield from sweep_lines(plan.sweep, plan.space, at_once)
@@ -90,17 +90,6 @@ def describe(plan: Plan, settings: cluster.RaySettings) -> Iterator[str]:
     yield from _budget(config, experiment.keys.stop)
     yield from _memory(config, settings)
     yield from _time(config, plan, count, at_once)
-
-
-def _at_once(plan: Plan, settings: cluster.RaySettings) -> int:
-    """How many trials there is room for at once."""
-    keys = plan.experiment.keys
-    most = min(plan.sweep.trials(plan.space), keys.max_concurrent_trials or LARGE)
-    first = variants(plan.sweep.expanded(plan.space))[0]
-    return fits_at_once(cluster.bundles_of(keys.run, first), cluster.nodes(settings), most)
-
-
-LARGE = 100_000
 
 
 def _field(name: str, value: Any) -> str:

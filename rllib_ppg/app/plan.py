@@ -9,6 +9,7 @@ from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.app import cluster
 from rllib_ppg.app.checks import Checked, check, check_memory
 from rllib_ppg.app.experiment import SWEEP_KEYS, Experiment, ExperimentKeys
+from rllib_ppg.app.fit import check_fits, resource_lines, trials_at_once
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.launch import check_resumable
 from rllib_ppg.app.resolve import complete, param_space
@@ -17,7 +18,6 @@ from rllib_ppg.app.searchers import check_installed
 from rllib_ppg.app.spaces import CHOICE, GRID, described, is_node
 from rllib_ppg.app.sweep import Sweep, read_sweep
 from rllib_ppg.app.typed import KeyProblems
-from rllib_ppg.app.variants import variants
 from rllib_ppg.app.yaml_reader import read_yaml
 from rllib_ppg.errors import UserError
 
@@ -64,7 +64,9 @@ def make_plan(experiment: Experiment, settings: cluster.RaySettings, flags: Trai
     there = cluster.nodes(settings)
     cpus = sum(node.get("CPU", 0.0) for node in there)
     gpus = sum(node.get("GPU", 0.0) for node in there)
-    with resources.assume(cpus, gpus):
+    # What is `auto` leaves room for as many trials at once as are wanted.
+    wanted = min(experiment.keys.max_concurrent_trials or 1, sweep.trials(experiment.config))
+    with resources.assume(cpus / wanted, gpus / wanted):
         checked = check(experiment, sweep)
         space = param_space(checked)
         title = title_of(checked, sweep)
@@ -73,10 +75,12 @@ def make_plan(experiment: Experiment, settings: cluster.RaySettings, flags: Trai
         plan.notes += checked.notes
         if flags.resume:
             _use_earlier(plan)
-        if settings.address is None:
-            check_memory(checked)
         if not flags.wait_for_resources:
-            _check_fits(plan, settings)
+            check_fits(plan, settings)
+        at_once = trials_at_once(plan, settings)
+        if settings.address is None:
+            check_memory(checked, at_once)
+        plan.notes += resource_lines(plan, settings, at_once)
     if not experiment.keys.stop and experiment.keys.time_budget_s is None:
         plan.notes.append(f"{experiment.name}: no stop key is set; it runs until Ctrl-C.")
     return plan
@@ -151,20 +155,3 @@ def _use_earlier_sweep(plan: Plan, earlier: dict[str, Any]) -> None:
     stop = earlier.get("stop", experiment.keys.stop)
     keys = experiment.keys.model_copy(update={**was, "config": plan.space, "stop": stop})
     plan.sweep = _sweep_of(replace(experiment, keys=keys))
-
-
-def _check_fits(plan: Plan, settings: cluster.RaySettings) -> None:
-    experiment = plan.experiment
-    place = "this machine" if settings.address is None else "the cluster"
-    there = cluster.nodes(settings)
-    advice = cluster.AUTO if plan.configs else cluster.FEWER
-    for variant in variants(plan.sweep.expanded(plan.space)):
-        try:
-            bundles = cluster.bundles_of(experiment.keys.run, variant)
-        except UserError as error:
-            raise UserError(experiment.source.message(("config",), str(error))) from None
-        try:
-            cluster.check_fits(bundles, there, place, advice)
-        except UserError as error:
-            key = "num_gpus" if "GPU" in str(error).split("Use ")[0] else "num_env_runners"
-            raise UserError(experiment.source.message(("config", key), str(error))) from None

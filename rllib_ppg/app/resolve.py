@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 from rllib_ppg.algorithm import resources
+from rllib_ppg.algorithm.keys import WORKER_SHARES
 from rllib_ppg.algorithm.settings import DEFAULTS
 from rllib_ppg.app.checks import Checked
 from rllib_ppg.app.spaces import CHOICE, GRID, is_node
@@ -23,10 +24,10 @@ def param_space(checked: Checked) -> dict[str, Any]:
     config = deepcopy(checked.experiment.config)
     if not checked.is_ppg:
         return config
-    for name in ("num_env_runners", "num_gpus"):
-        value = config.get(name, DEFAULTS[name])
+    for name in ("num_env_runners", "num_gpus", *WORKER_SHARES):
+        value = config.get(name, DEFAULTS.get(name))
         if is_node(value, GRID, CHOICE):
-            ((kind, given),) = value.items()
+            ((kind, given),) = dict(value or {}).items()
             values = [_number(checked, name) if v == "auto" else v for v in given]
             config[name] = {kind: values}
         elif value == "auto":
@@ -40,11 +41,14 @@ def param_space(checked: Checked) -> dict[str, Any]:
 def _number(checked: Checked, name: str) -> int | float:
     """What `auto` means for all variants that say so."""
     pairs = zip(checked.variants, checked.configs, strict=True)
-    chosen = [c for v, c in pairs if v.get(name, DEFAULTS[name]) == "auto"]
+    chosen = [c for v, c in pairs if v.get(name, DEFAULTS.get(name)) == "auto"]
     found = {getattr(config, name) for config in chosen}
     if len(found) == 1:
         number: int | float = found.pop()
         return number
+    if name != "num_env_runners":  # what all variants have
+        least: int | float = min(found)
+        return least
     # A grid over num_envs: as many workers as divide all of its values.
     first = chosen[0]
     return resources.choose_env_runners(

@@ -7,7 +7,6 @@ from typing import Any
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.variant_generator import generate_variants
 
-from rllib_ppg.app.cluster import Resources, packs
 from rllib_ppg.app.schedulers import AshaKeys
 from rllib_ppg.app.searchers import RandomKeys
 from rllib_ppg.app.spaces import GRID, described, is_node
@@ -96,22 +95,6 @@ def _put(config: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for name in path[:-1]:
         config = config.setdefault(name, {})
     config[path[-1]] = value
-
-
-def fits_at_once(bundles: Sequence[Resources], there: Sequence[Resources], most: int) -> int:
-    """How many trials of these bundles the nodes have room for at once, at most `most`.
-
-    Trials that reserve nothing are not limited.
-    """
-    most = max(1, most)
-    low, high = 0, 1
-    while high <= most and packs([*bundles] * high, there):
-        low, high = high, high * 2
-    high = min(high, most + 1)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if packs([*bundles] * middle, there) else (low, middle)
-    return max(1, low)
 
 
 def share_trained(sweep: Sweep) -> float:
