@@ -46,8 +46,8 @@ AUTO = "num_env_runners: auto, num_gpus: auto, num_envs: 64"
     ("lines", "expected"),
     [
         (
-            ["config: {num_env_runners: 0}"],
-            "x: learner 1 CPU, 0 GPU, which samples too on this machine with 8 CPUs, 1 GPUs.",
+            ["config: {num_env_runners: 0, num_gpus: auto}"],
+            "x: learner 1 CPU, 1 GPU (auto), which samples too on this machine",
         ),
         (
             [f"config: {{{AUTO}}}"],
@@ -76,25 +76,27 @@ def test_one_line_says_what_a_trial_gets_and_what_of_it_was_chosen(
     assert expected in notes(tmp_path, monkeypatch, *lines)
 
 
+def test_nothing_is_said_where_nothing_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert notes(tmp_path, monkeypatch, "config: {num_env_runners: 2}") == ""
+
+
 @pytest.mark.parametrize(
-    ("config", "key", "why"),
+    ("config", "why"),
     [
-        ("{num_gpus: 3}", "config", "it needs 3 GPUs (there 1 GPU)"),
-        ("{num_env_runners: 32}", "config", "it needs 33 CPUs (there 8 CPUs)"),
+        ("{num_gpus: 3}", "it needs 3 GPUs (there 1 GPU)"),
+        ("{num_env_runners: 32}", "it needs 33 CPUs (there 8 CPUs)"),
         (
             "{num_env_runners: 4, custom_resources_per_env_runner: {tpu: 1}}",
-            "config",
             "it needs 4 tpu (there 0 tpu)",
         ),
         (
             "{num_env_runners: 4, placement_strategy: STRICT_SPREAD}",
-            "config",
             "its 5 parts do not fit on as many nodes of this machine (1 there)",
         ),
     ],
 )
 def test_what_can_never_start_is_refused_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, key: str, why: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, why: str
 ):
     with pytest.raises(UserError) as error:
         notes(tmp_path, monkeypatch, f"config: {config}")

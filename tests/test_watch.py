@@ -39,7 +39,7 @@ def failing(folder: Path, error: Exception, **values) -> SimpleNamespace:
     return trial(pickled_error_file=str(path), run_metadata=metadata, **values)
 
 
-def added(one: SimpleNamespace) -> str:
+def added(one: SimpleNamespace, scheduler: TrialScheduler | None = None) -> str:
     """Let Tune's own controller take up a trial; returns how it has sorted it."""
     statuses = ("pending", "running", "paused", "stopped", "failed")
     sets: dict[str, set] = {f"_{status}_trials": set() for status in statuses}
@@ -47,7 +47,8 @@ def added(one: SimpleNamespace) -> str:
         **sets, _placeholder_resolvers=None, _trials=[], _live_trials=set(), _iteration=0,
         _pending_trials_list=[], _resources_to_pending_trials=defaultdict(set),
         _callbacks=SimpleNamespace(on_step_end=lambda **info: None), _wrapped=lambda: controller,
-        _scheduler_alg=OrderlyScheduler(FIFOScheduler()), _mark_trial_to_checkpoint=lambda t: None,
+        _scheduler_alg=OrderlyScheduler(scheduler or FIFOScheduler()),
+        _mark_trial_to_checkpoint=lambda t: None,
     )  # fmt: skip
     taken = Hashable(one)
     TuneController.add_trial(controller, taken)
@@ -160,7 +161,8 @@ def test_a_trial_that_its_scheduler_has_ended_is_not_trained_on(tmp_path: Path):
     with Interrupt() as i:
         keys = {"training_iteration": 9}
         with RunWatch(PlainView("x", io.StringIO()), i, keys):
-            assert added(one) == "_stopped_trials"
+            goal = {"metric": "env_runners/episode_return_mean", "mode": "max"}
+            assert added(one, AsyncHyperBandScheduler(**goal)) == "_stopped_trials"
 
 
 def test_a_first_save_that_fails_after_a_resume_is_noted(tmp_path: Path):

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rllib_ppg.algorithm.config import PPGConfig
+from rllib_ppg.algorithm.keys import WORKER_SHARES
 from rllib_ppg.app import cluster
 from rllib_ppg.app.cluster import Resources
 from rllib_ppg.app.variants import variants
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rllib_ppg.app.plan import Plan
 
 MOST = 100_000
+AUTO_KEYS = ("num_env_runners", "num_gpus", *WORKER_SHARES)
 
 
 def check_fits(plan: "Plan", settings: cluster.RaySettings) -> None:
@@ -71,13 +73,17 @@ def fits_at_once(bundles: Sequence[Resources], there: Sequence[Resources], most:
 
 
 def resource_lines(plan: "Plan", settings: cluster.RaySettings, at_once: int) -> Iterator[str]:
-    """One line: what a trial reserves, what of it was chosen, and how many run at once."""
-    if not plan.configs:
+    """One line: what a trial reserves, what of it was chosen, and how many run at once.
+
+    None where everything was given and there is one trial.
+    """
+    given, trials = plan.experiment.config, plan.sweep.trials(plan.space)
+    chosen = any(given.get(name) == "auto" for name in AUTO_KEYS)
+    if not plan.configs or (trials == 1 and not chosen):
         return
-    config, given = plan.configs[0], plan.experiment.config
+    config = plan.configs[0]
     there = cluster.nodes(settings)
     cpus, gpus = (sum(node.get(kind, 0.0) for node in there) for kind in ("CPU", "GPU"))
-    trials = plan.sweep.trials(plan.space)
     many = f"; {at_once} of {trials} trials at once" if trials > 1 else ""
     place = "this machine" if settings.address is None else f"a cluster of {len(there)} node(s)"
     yield (

@@ -159,10 +159,11 @@ class RunWatch:
         self.progress.setdefault(trial.trial_id, Progress(self._stop)).update(adopted.result)
         flat = flatten_dict(adopted.result, "/")
         going = {**flat, "done": False}
-        by_scheduler = bool(flat.get("done")) and not trial.should_stop(going)
+        ends_trials = getattr(self.sweep.scheduler, "metric", None) is not None
+        by_scheduler = ends_trials and flat.get("done") and not trial.should_stop(going)
         trial.stopping_criterion = dict(self._stop)
         # It is done by today's stop keys, or by the scheduler, or not at all.
-        return by_scheduler or bool(trial.should_stop(going))
+        return bool(by_scheduler or trial.should_stop(going))
 
     def saved(self, trial: Trial) -> None:
         """Note whether a checkpoint was written that was due."""
