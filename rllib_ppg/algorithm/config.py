@@ -55,8 +55,6 @@ class PPGConfig(AlgorithmConfig):
     """
 
     train_batch_size: int | None
-    num_cpus_per_env_runner: float
-    num_gpus_per_env_runner: float
 
     def __init__(self, algo_class: type | None = None) -> None:
         from rllib_ppg.algorithm.ppg import PPG
@@ -164,22 +162,12 @@ class PPGConfig(AlgorithmConfig):
 
     def _resolve_counts(self) -> None:
         names = ("num_envs", "num_env_runners", "num_envs_per_env_runner", "num_gpus")
-        shares = {name: getattr(self, name) for name in WORKER_SHARES}
-        if shares["num_cpus_per_env_runner"] == "auto":
-            self.num_cpus_per_env_runner = 1  # as many workers as there are whole CPUs
-        main_cpus = self.num_cpus_for_main_process + self.evaluation_cpus()
-        resolved = resources.resolve_auto(
-            {name: getattr(self, name) for name in names},
-            main_cpus=main_cpus,
-            cpus_each=self.num_cpus_per_env_runner,
+        resolved = resources.resolve_all(
+            {name: getattr(self, name) for name in (*names, *WORKER_SHARES)},
+            main_cpus=self.num_cpus_for_main_process + self.evaluation_cpus(),
         )
         for name, value in resolved.items():
             setattr(self, name, value)
-        workers = self.num_env_runners
-        if shares["num_cpus_per_env_runner"] == "auto":
-            self.num_cpus_per_env_runner = resources.cpus_of_each(workers, main_cpus)
-        if shares["num_gpus_per_env_runner"] == "auto":
-            self.num_gpus_per_env_runner = resources.gpus_of_each(workers, self.num_gpus)
         rows = self.num_envs * self.rollout_fragment_length
         given = self.train_batch_size
         if given not in (None, rows):

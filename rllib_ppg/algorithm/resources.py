@@ -166,6 +166,29 @@ def gpus_of_each(runners: int, learner_gpus: float) -> float | int:
     return gpu_share(left / runners)
 
 
+def resolve_all(values: Mapping[str, Any], *, main_cpus: float) -> dict[str, Any]:
+    """Replace all `auto` by numbers: `resolve_auto`, and what each worker reserves.
+
+    Args:
+        values: What `resolve_auto` takes, `num_cpus_per_env_runner` and `num_gpus_per_env_runner`.
+        main_cpus: CPUs that the learner's process and evaluation workers reserve.
+
+    Raises:
+        UserError: If the counts contradict each other.
+    """
+    shares = {name: values[name] for name in ("num_cpus_per_env_runner", "num_gpus_per_env_runner")}
+    cpus, gpus = shares.values()
+    counts = {name: value for name, value in values.items() if name not in shares}
+    # As many workers as there are whole CPUs, where both are chosen.
+    resolved = resolve_auto(counts, main_cpus=main_cpus, cpus_each=1 if cpus == "auto" else cpus)
+    runners, learner = resolved["num_env_runners"], resolved["num_gpus"]
+    return {
+        **resolved,
+        "num_cpus_per_env_runner": cpus_of_each(runners, main_cpus) if cpus == "auto" else cpus,
+        "num_gpus_per_env_runner": gpus_of_each(runners, learner) if gpus == "auto" else gpus,
+    }
+
+
 def resolve_auto(
     values: Mapping[str, Any], *, main_cpus: float, cpus_each: float
 ) -> dict[str, Any]:
