@@ -84,6 +84,26 @@ def test_a_request_pauses_every_trial_with_its_next_result(watch: RunWatch):
     assert scheduler.choose_trial_to_run(None) is None
 
 
+@pytest.mark.parametrize(
+    ("statuses", "chosen"),
+    [
+        (["TERMINATED", "PAUSED"], 1),
+        (["RUNNING", "PAUSED"], None),
+        (["PENDING", "PAUSED"], None),
+        (["TERMINATED"], None),
+    ],
+)
+def test_a_paused_trial_that_its_scheduler_has_forgotten_goes_on(watch, statuses, chosen):
+    class Forgetful(FIFOScheduler):
+        def choose_trial_to_run(self, tune_controller):
+            return None
+
+    trials = [trial(f"{n:05}", status=status) for n, status in enumerate(statuses)]
+    controller = SimpleNamespace(get_trials=lambda: trials)
+    found = OrderlyScheduler(Forgetful()).choose_trial_to_run(controller)
+    assert found is (None if chosen is None else trials[chosen])
+
+
 def test_what_the_inner_scheduler_stops_stays_stopped(watch: RunWatch):
     class Stopper(FIFOScheduler):
         def on_trial_result(self, tune_controller, trial, result):

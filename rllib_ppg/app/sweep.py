@@ -57,11 +57,6 @@ class Sweep:
         return isinstance(self.scheduler, PbtKeys)
 
     @property
-    def stops_early(self) -> bool:
-        """Whether a trial may end before its stop keys say so."""
-        return not isinstance(self.scheduler, FifoKeys | PbtKeys)
-
-    @property
     def members(self) -> int:
         """Trials of one configuration."""
         total = 1

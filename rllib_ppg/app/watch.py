@@ -325,10 +325,20 @@ class OrderlyScheduler(TrialScheduler):
         self.inner.on_trial_remove(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Choose the next trial; none where an end was asked for."""
+        """Choose the next trial; none where an end was asked for.
+
+        HyperBand forgets trials that wait for others of their group if the last of those ends by a
+        stop key, or ended when the driver was killed: where nothing else is left they go on.
+        """
         if RunWatch.current and RunWatch.current.stopping:
             return None
-        return self.inner.choose_trial_to_run(tune_controller)
+        chosen = self.inner.choose_trial_to_run(tune_controller)
+        if chosen is not None:
+            return chosen
+        trials = tune_controller.get_trials()
+        if any(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials):
+            return None
+        return next((trial for trial in trials if trial.status == Trial.PAUSED), None)
 
     def debug_string(self) -> str:
         """Describe the scheduler's state."""
