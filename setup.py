@@ -51,6 +51,9 @@ INSTALL_REQUIRES = [
 # PyAV brings its own ffmpeg. Pillow writes text of any size from 10.1 on.
 VIDEO = ["av>=14,<19", "pillow>=10.1,<14"]
 
+# Ray's own adapter drives it; other releases of Optuna have not been tried with that.
+OPTUNA = ["optuna>=5.0,<5.1"]
+
 EXTRAS_REQUIRE = {
     # `ray job submit` and the dashboard.
     "cluster": ["ray[default]>=2.60,<2.61"],
@@ -60,8 +63,11 @@ EXTRAS_REQUIRE = {
     # makers have declared old.
     "wandb": ["wandb>=0.31,<0.32"],
     "mlflow": ["mlflow>=3.17,<3.18"],
+    # `search: {type: optuna}` in an experiment file.
+    "optuna": OPTUNA,
     # Tests and checks; ruff's formatting changes between minor releases.
     "dev": [
+        *OPTUNA,
         *VIDEO,
         "hypothesis>=6.100,<7",
         "mypy>=2.0,<3",
