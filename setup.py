@@ -54,6 +54,8 @@ VIDEO = ["av>=14,<19", "pillow>=10.1,<14"]
 # Ray's dashboard, job server and job client. They bring cryptography, which from 46 on asks for
 # cffi 2, and gym3 is held below that: without this line pip tries a dozen releases.
 CLUSTER = ["ray[default]>=2.60,<2.61", "cryptography>=42,<46"]
+# Ray's own adapter drives it; other releases of Optuna have not been tried with that.
+OPTUNA = ["optuna>=5.0,<5.1"]
 
 EXTRAS_REQUIRE = {
     # `rllib submit` and `ray job submit`, on both sides.
@@ -64,9 +66,12 @@ EXTRAS_REQUIRE = {
     # makers have declared old.
     "wandb": ["wandb>=0.31,<0.32"],
     "mlflow": ["mlflow>=3.17,<3.18"],
+    # `search: {type: optuna}` in an experiment file.
+    "optuna": OPTUNA,
     # Tests and checks; ruff's formatting changes between minor releases. Of ray[default] only what
     # Ray's job client needs: with all of it every Ray starts more slowly. `make test-slow` adds it.
     "dev": [
+        *OPTUNA,
         *VIDEO,
         "aiohttp>=3.14,<4",
         "dockerfile-parse>=2,<3",

@@ -213,6 +213,11 @@ def test_ctrl_c_writes_a_checkpoint_and_resume_goes_on_from_there(
     assert "the resumed run keeps its own lr" in resumed.out
     assert iterations(results) == [1, 2, 3, 4]
 
+    again = cartpole(capsys, results, *stop, "--resume")  # nothing is left to do
+    assert again.code == 0 and ": done" in again.out, again
+    assert "4 iterations in" in again.out and "--restore" in again.out
+    assert iterations(results) == [1, 2, 3, 4]
+
 
 @pytest.mark.slow
 def test_a_finished_run_goes_on_where_the_budget_is_raised(

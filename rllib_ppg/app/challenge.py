@@ -317,11 +317,13 @@ def _train(experiment: "Experiment", run: _Run) -> int:
     write_challenge(run.challenge)  # not before: until here nothing has to be resumed
     guard = time_guard(run.challenge, run.sized)
     if resume:
-        tuner = launch.restored_tuner(experiment, plan.space, guard, finished_too=False)
+        tuner = launch.restored_tuner(
+            experiment, plan.space, guard, sweep=plan.sweep, finished_too=False
+        )
         noted = launch.trials_to_resume(experiment)
     else:
         noted = set()
-        tuner = launch.make_tuner(experiment, plan.space, guard)
+        tuner = launch.make_tuner(experiment, plan.space, guard, sweep=plan.sweep)
     write_description(experiment, plan.complete, run.command, resumed=resume)
     view = make_view(plan.title, live=run.flags.progress)
     outcome = launch.fit(tuner, experiment, view, noted)

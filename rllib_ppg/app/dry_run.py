@@ -16,13 +16,16 @@ from rllib_ppg.algorithm.settings import DEFAULTS
 from rllib_ppg.app import cluster
 from rllib_ppg.app.checks import memory_needs, observation_space, store_bytes
 from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.app.fit import trials_at_once
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.measure import Speeds, measure
 from rllib_ppg.app.plan import Plan, make_plan
 from rllib_ppg.app.progress import show_time
 from rllib_ppg.app.resolve import DERIVED
 from rllib_ppg.app.run_folder import experiment_folder
-from rllib_ppg.app.variants import variants
+from rllib_ppg.app.spaces import described, is_node
+from rllib_ppg.app.sweep import Sweep
+from rllib_ppg.app.sweep_sample import share_trained, sweep_lines
 from rllib_ppg.envs.procgen import parse_options
 
 STEP_KEYS = ("timesteps_total", "num_env_steps_sampled_lifetime", "num_env_steps_sampled")
@@ -71,9 +74,11 @@ def describe(plan: Plan, settings: cluster.RaySettings) -> Iterator[str]:
     yield from (f"  {note}" for note in plan.notes)
     yield _field("from", experiment.source.default)
     yield _field("results to", experiment_folder(experiment))
-    count = len(variants(plan.space)) * experiment.keys.num_samples
+    count, at_once = plan.sweep.trials(plan.space), trials_at_once(plan, settings)
     if count > 1:
-        yield _field("trials", f"{count}; sizes and times below are those of one, the first")
+        yield "Sweep"
+        yield from sweep_lines(plan.sweep, plan.space, at_once)
+        yield _field("", "sizes and times below are those of one trial, the first to be checked")
     yield from _configuration(plan)
     if not plan.configs:
         yield "  (run by RLlib as it is: no sizes and no estimate for other algorithms than PPG)"
@@ -84,7 +89,7 @@ def describe(plan: Plan, settings: cluster.RaySettings) -> Iterator[str]:
     yield from arithmetic(config)
     yield from _budget(config, experiment.keys.stop)
     yield from _memory(config, settings)
-    yield from _time(config, experiment.keys.stop, count)
+    yield from _time(config, plan, count, at_once)
 
 
 def _field(name: str, value: Any) -> str:
@@ -100,7 +105,7 @@ def _configuration(plan: Plan) -> Iterator[str]:
     for name, value in resolved.items():
         note = "  (auto)" if given.get(name) == "auto" else ""
         note = "  (default)" if name not in given else note
-        yield f"  {name:<{width}}  {value}{note}"
+        yield f"  {name:<{width}}  {described(value)}{note}"
     for name, value in plan.experiment.keys.stop.items():
         yield f"  {'stop.' + name:<{width}}  {value:,}"
     if plan.configs:
@@ -112,7 +117,7 @@ def _configuration(plan: Plan) -> Iterator[str]:
 def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of a configuration, with dots in their names."""
     for name, value in config.items():
-        if isinstance(value, Mapping) and value and "grid_search" not in value:
+        if isinstance(value, Mapping) and value and not is_node(value):
             yield from flattened(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
@@ -253,7 +258,8 @@ def _memory(config: PPGConfig, settings: cluster.RaySettings) -> Iterator[str]:
     yield ""
 
 
-def _time(config: PPGConfig, stop: Mapping[str, float], trials: int) -> Iterator[str]:
+def _time(config: PPGConfig, plan: Plan, trials: int, at_once: int) -> Iterator[str]:
+    stop = plan.experiment.keys.stop
     yield "Time on this machine, from a measurement of some seconds"
     speeds = measure(config)
     sampling, learning = speeds.iteration_s(config)
@@ -266,23 +272,51 @@ def _time(config: PPGConfig, stop: Mapping[str, float], trials: int) -> Iterator
         yield _field("auxiliary phase", f"{_precise(aux)} each")
     pace = rows / (sampling + learning + aux / config.n_pi)
     yield _field("all phases", f"{pace:,.0f} steps/s")
-    yield from _total(config, stop, speeds, pace)
+    whole = _whole_run(config, stop, speeds)
+    yield from _total(stop, whole, pace)
     if trials > 1:
-        yield _field("", f"times {trials} trials, which share this machine")
+        yield from _sweep_time(plan.sweep, stop, whole, trials, at_once)
     yield ""
 
 
-def _total(
-    config: PPGConfig, stop: Mapping[str, float], speeds: Speeds, pace: float
+def _sweep_time(
+    sweep: Sweep, stop: Mapping[str, float], whole: float | None, trials: int, at_once: int
 ) -> Iterator[str]:
-    steps, seconds = steps_of(stop), stop.get("time_total_s")
-    if steps is not None:
-        iterations, aux = phases(config, steps)
-        whole = iterations * sum(speeds.iteration_s(config)) + aux * speeds.aux_phase_s(config)
+    each = min(whole or math.inf, stop.get("time_total_s", math.inf))
+    if math.isinf(each):
+        return
+    share = share_trained(sweep)
+    seconds = math.ceil(trials / at_once) * each
+    yield _field(
+        "all trials",
+        f"about {show_time(seconds)}: {trials} of {show_time(each)}, "
+        f"{at_once} at once, if those do not slow each other down; each needs",
+    )
+    yield _field("", "some seconds more to start")
+    if share < 1:
+        yield _field(
+            "",
+            f"of that about {share:.0%}, {show_time(share * seconds)}, where "
+            f"{sweep.scheduler.type} ends as many as it means to",
+        )
+
+
+def _whole_run(config: PPGConfig, stop: Mapping[str, float], speeds: Speeds) -> float | None:
+    """Seconds of a run to its budget in environment steps, if it has one."""
+    steps = steps_of(stop)
+    if steps is None:
+        return None
+    iterations, aux = phases(config, steps)
+    return iterations * sum(speeds.iteration_s(config)) + aux * speeds.aux_phase_s(config)
+
+
+def _total(stop: Mapping[str, float], whole: float | None, pace: float) -> Iterator[str]:
+    seconds = stop.get("time_total_s")
+    if whole is not None:
         yield _field("whole run", f"about {whole / 3600:.3g} hours ({show_time(whole)})")
     if seconds is not None:
         yield _field("", f"about {pace * seconds:,.0f} steps in {show_time(seconds)}")
-    if steps is None and seconds is None:
+    if whole is None and seconds is None:
         yield _field("whole run", "stop sets neither timesteps_total nor time_total_s")
 
 

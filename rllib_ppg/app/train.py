@@ -186,6 +186,7 @@ def _run(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool, a
 
 def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool, away: bool) -> int:
     from rllib_ppg.app import launch, report
+    from rllib_ppg.app.sweep_end import end_sweep
     from rllib_ppg.app.view import make_view
 
     experiment = plan.experiment
@@ -193,6 +194,7 @@ def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool, a
         tuner = launch.restored_tuner(
             experiment,
             plan.space,
+            sweep=plan.sweep,
             finished_too=plan.stop_changed,
             trackers=flags.track or (),
         )
@@ -200,11 +202,18 @@ def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool, a
     else:
         noted = set()
         space = _with_videos(plan, flags.video_every)
-        tuner = launch.make_tuner(experiment, space, trackers=flags.track or ())
+        tuner = launch.make_tuner(experiment, space, sweep=plan.sweep, trackers=flags.track or ())
     write_description(experiment, plan.complete, command, resumed=flags.resume)
     view = make_view(plan.title, live=flags.progress)
-    outcome = launch.fit(tuner, experiment, view, noted)
+    count = plan.sweep.trials(plan.space)
+    objective = plan.sweep.objective if count > 1 else None
+    outcome = launch.fit(tuner, experiment, view, noted, objective)
     folder = experiment_folder(experiment)
+    ranking: list[str] = []
+    best = None
+    if count > 1:
+        ranking, found = end_sweep(experiment, plan.sweep, plan.space, plan.complete, outcome.ends)
+        best = found.members[0].end if found else None
     lines = report.closing_lines(
         experiment,
         folder,
@@ -213,6 +222,8 @@ def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool, a
         at_once=outcome.at_once,
         alone=alone,
         error_lines=_ERROR_LINES if away else 0,
+        ranking=ranking,
+        best=best,
     )
     print("\n".join(lines))
     return outcome.exit_code
