@@ -72,6 +72,8 @@ def _scatter(axes: "Axes", ranking: Sequence[Ranked], name: str) -> None:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter("")
+        else:
+            axes.locator_params(axis="x", nbins=4)
     else:
         words = sorted({str(value) for value in values})
         places = [words.index(str(value)) for value in values]
