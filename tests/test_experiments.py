@@ -11,8 +11,8 @@ from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments"
-# Files of several experiments, and challenges, have tests of their own.
-OTHERS = ("ablation_", "challenge_")
+# Files of several experiments, challenges and sweeps have tests of their own.
+OTHERS = ("ablation_", "challenge_", "sweep_")
 FILES = sorted(path for path in FOLDER.glob("*.yaml") if not path.name.startswith(OTHERS))
 
 # What the reference takes by default (github.com/openai/phasic-policy-gradient, train.py).

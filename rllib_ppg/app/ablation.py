@@ -15,12 +15,11 @@ from rllib_ppg.app.challenge import (
     check_folder,
     describe,
     dry_run,
-    interruptible,
     is_begun,
     play,
-    say_how_to_go_on,
     train_flags,
 )
+from rllib_ppg.app.challenge_interrupt import interruptible, say_how_to_go_on
 from rllib_ppg.app.interrupt import INTERRUPTED
 from rllib_ppg.app.run_folder import check_writable
 from rllib_ppg.app.train import import_modules, waiting

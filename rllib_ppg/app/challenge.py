@@ -4,7 +4,7 @@ Ray is started only when what was given makes sense so far.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,15 +14,10 @@ from rllib_ppg.app import cluster
 from rllib_ppg.app.challenge_description import DESCRIPTION, read_challenge, write_challenge
 from rllib_ppg.app.challenge_file import Challenge, load_challenge, protocol_with_flags
 from rllib_ppg.app.challenge_flags import ChallengeFlags
+from rllib_ppg.app.challenge_interrupt import interruptible, say_how_to_go_on
 from rllib_ppg.app.challenge_protocol import TRAINING_KEYS, Protocol
-from rllib_ppg.app.evaluate_command import Stopped
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.interrupt import (
-    INTERRUPTED,
-    Terminated,
-    exit_code_of,
-    sigterm_as_exception,
-)
+from rllib_ppg.app.interrupt import INTERRUPTED
 from rllib_ppg.app.run_folder import check_writable, locked, versions
 from rllib_ppg.app.train import import_modules, waiting
 from rllib_ppg.errors import UserError
@@ -65,44 +60,11 @@ def run_challenge(flags: ChallengeFlags, command: Sequence[str]) -> int:
     )
 
 
-def interruptible(
-    body: Callable[[], int], begun: Callable[[], bool], command: Sequence[str]
-) -> int:
-    """Run what Ctrl-C and SIGTERM end with a line that says how to go on.
-
-    Args:
-        body: What is run; returns the exit code.
-        begun: Whether there is something to resume.
-        command: The words of the command line after `rllib`.
-    """
-    try:
-        with sigterm_as_exception():
-            return body()
-    except Stopped as stop:
-        say_how_to_go_on("Stopped; finished evaluations are kept.", command)
-        return stop.exit_code
-    except KeyboardInterrupt as error:  # outside of training and playing, which look after signals
-        terminated = isinstance(error, Terminated)
-        reason = "Terminated." if terminated else "Interrupted."
-        if begun():
-            say_how_to_go_on(reason, command)
-        else:
-            print(f"\n{reason} Nothing was begun.", file=sys.stderr)
-        return exit_code_of(error)
-
-
 def is_begun(challenge: Challenge, flags: ChallengeFlags) -> bool:
     """Whether there is something to resume, and this command was to do so."""
     if flags.rescore or flags.dry_run:
         return False
     return (challenge.folder / DESCRIPTION).is_file()
-
-
-def say_how_to_go_on(reason: str, command: Sequence[str]) -> None:
-    """Print why it ended, and the command that goes on."""
-    from rllib_ppg.app.report import resume_command
-
-    print(f"\n{reason}\nGo on: {resume_command(command)}", file=sys.stderr)
 
 
 def _run(flags: ChallengeFlags, command: Sequence[str]) -> int:
@@ -343,11 +305,13 @@ def _train(experiment: "Experiment", run: Run) -> int:
     write_challenge(run.challenge)  # not before: until here nothing has to be resumed
     scheduler = RestingScheduler()
     if resume:
-        tuner = launch.restored_tuner(experiment, plan.space, scheduler, finished_too=False)
+        tuner = launch.restored_tuner(
+            experiment, plan.space, scheduler, sweep=plan.sweep, finished_too=False
+        )
         noted = launch.trials_to_resume(experiment)
     else:
         noted = set()
-        tuner = launch.make_tuner(experiment, plan.space, scheduler)
+        tuner = launch.make_tuner(experiment, plan.space, scheduler, sweep=plan.sweep)
     write_description(experiment, plan.complete, run.command, resumed=resume)
     view = make_view(plan.title, live=run.flags.progress)
     outcome = launch.fit(tuner, experiment, view, noted)

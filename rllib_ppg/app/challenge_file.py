@@ -17,7 +17,7 @@ from rllib_ppg.app.experiment import Experiment, RawExperiment, Source, check_sh
 from rllib_ppg.app.experiment_files import apply_override, flag_overrides, read_file
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.run_folder import experiment_folder, is_remote
-from rllib_ppg.app.variants import axes
+from rllib_ppg.app.variants import nodes
 from rllib_ppg.app.yaml_reader import KeyPath
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
@@ -220,6 +220,12 @@ def _check_experiment(experiment: Experiment) -> None:
             keys.scheduler is not None,
             "scheduler: every trial has the same budget; leave it out.",
         ),
+        (("search",), keys.search is not None, "search: nothing is searched; leave it out."),
+        (
+            ("average_over",),
+            keys.average_over is not None,
+            "average_over: give games and seeds in protocol instead.",
+        ),
         (
             ("time_budget_s",),
             keys.time_budget_s is not None,
@@ -232,8 +238,8 @@ def _check_experiment(experiment: Experiment) -> None:
         ),
         (
             ("config",),
-            bool(axes(config)),
-            "grid_search: one configuration plays all games; leave it out.",
+            any(True for _ in nodes(config)),
+            "grids and spaces: one configuration plays all games; leave them out.",
         ),
         (
             ("config", "env_config", "use_sequential_levels"),

@@ -4,6 +4,7 @@ Nothing heavy is imported here, so that `--help` answers at once.
 """
 
 import os
+import shlex
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -13,10 +14,12 @@ from rllib_ppg._version import __version__
 from rllib_ppg.app import (
     ablation_flags,
     challenge_flags,
+    cluster_commands,
     evaluate_flags,
     flag,
     flags,
     plot_flags,
+    submit_flags,
     video_flags,
 )
 from rllib_ppg.app.interrupt import INTERRUPTED
@@ -102,7 +105,8 @@ def train(
     """Train the experiments of a file, or one given by flags."""
     from rllib_ppg.app.train import run_train
 
-    return run_train(flags.TrainFlags(**ctx.params), ctx.obj or [])
+    typed = shlex.split(os.environ.get(submit_flags.COMMAND_VARIABLE, ""))
+    return run_train(flags.TrainFlags(**ctx.params), typed or ctx.obj or [])
 
 
 @app.command(context_settings={"help_option_names": ["--help", "-h"]})
@@ -364,6 +368,17 @@ def video(
     from rllib_ppg.app.video import run_video
 
     return run_video(video_flags.VideoFlags(**ctx.params))
+
+
+app.command(
+    epilog=cluster_commands.SUBMIT_EXAMPLES,
+    context_settings={
+        "help_option_names": ["--help", "-h"],
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+    },
+)(cluster_commands.submit)
+app.command(context_settings={"help_option_names": ["--help", "-h"]})(cluster_commands.sagemaker)
 
 
 def main(arguments: list[str] | None = None) -> int:
