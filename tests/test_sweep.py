@@ -72,6 +72,29 @@ CASES = {
         ["config: {gamma: {uniform: [0.9, 1]}, lr: {conditional: {on: gamma, cases: {1: 1}}}}"],
         4, "on=gamma must be a choice, a grid or a value",
     ),
+    "condition on what is averaged over": (
+        ["average_over: {seed: [1, 2]}", "config: {lr: {conditional: {on: seed, cases: {1: 1e-3}, "
+         "otherwise: 1e-4}}}"], 5, "on=seed: with average_over values are sampled before",
+    ),
+    "condition on a grid with constant samples": (
+        ["search: {type: random, constant_grid_search: true}", "config: {n_pi: {grid_search: [1, "
+         "2]}, lr: {conditional: {on: n_pi, cases: {1: 1e-3, 2: 1e-4}}}}"], 5,
+        "on=n_pi: with constant_grid_search values are sampled before",
+    ),
+    "condition on auto": (
+        ["config: {num_env_runners: {grid_search: [0, auto]}, lr: {conditional: {on: "
+         "num_env_runners, cases: {0: 1e-3, auto: 1e-4}}}}"], 4,
+        "on=num_env_runners: auto is a number by then",
+    ),
+    "space in a case": (
+        ["config: {n_pi: 2, model: {conditional: {on: n_pi, cases: {2: {custom_model: ppg_mlp, "
+         "custom_model_config: {hiddens: {choice: [[8], [16]]}}}}}}}"], 4,
+        "config.model: conditional: a case's value holds no spaces",
+    ),
+    "space in a choice of a case": (
+        ["config: {n_pi: 2, lr: {conditional: {on: n_pi, cases: {2: {choice: [{uniform: [0, 1]}]}"
+         "}}}}"], 4, "config.lr: conditional: a case's value holds no spaces",
+    ),
     "space in a choice": (
         ["config: {lr: {choice: [1e-3, {uniform: [0, 1]}]}}"], 4, "values hold no spaces",
     ),

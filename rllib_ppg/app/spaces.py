@@ -223,8 +223,11 @@ def _check_bounds(form: Kind, low: float, high: float, step: float | None) -> No
         raise ValueError(f"high ({high:g}) is too far from low ({low:g})")
     if form.log and low <= 0:
         raise ValueError(f"low ({low:g}) must be more than 0, since its logarithm is taken")
-    if step is None:
-        return
+    if step is not None:
+        _check_step(low, high, step)
+
+
+def _check_step(low: float, high: float, step: float) -> None:
     if not 0 < step <= high - low:
         raise ValueError(f"step ({step:g}) must be more than 0 and at most high - low")
     if not math.isfinite(max(abs(low), abs(high)) / step):
