@@ -115,8 +115,21 @@ CASES = {
         4, "num_envs was 1 and is 2",
     ),
     "pbt on a key that is none": (
-        [f"scheduler: {PBT.replace('lr:', 'lrr:')}", "num_samples: 4"], 0,
-        'Unknown config key "lrr"',
+        [f"scheduler: {PBT.replace('lr:', 'lrr:')}", "num_samples: 4"], 4,
+        'scheduler.hyperparam_mutations.lrr: Unknown config key "lrr"',
+    ),
+    "pbt on sizes that config has": (
+        ["scheduler: {type: pbt, perturbation_interval: 9, hyperparam_mutations: {num_envs: "
+         "{choice: [8, 16]}}}", "num_samples: 4", "config: {num_envs: 8}"],
+        4, "num_envs was 8 and is 16",
+    ),
+    "pbt beyond what config may have": (
+        [f"scheduler: {PBT.replace('1e-2', '4')}", "num_samples: 4", "config: {lr: 1e-3}"], 4,
+        "scheduler.hyperparam_mutations.lr: lr=4.0: must be less",
+    ),
+    "pbt on what is reserved": (
+        [f"scheduler: {PBT.replace('lr:', 'num_gpus:')}", "num_samples: 4"], 4,
+        "scheduler.hyperparam_mutations.num_gpus: pbt changes the training's values",
     ),
     "average and asha": (
         ["average_over: {seed: [1, 2]}", "scheduler: {type: asha, max_t: 9, grace_period: 1}"], 5,

@@ -23,6 +23,13 @@ from rllib_ppg.app.variants import NodePath, nodes, trial_count, value_at
 from rllib_ppg.app.yaml_reader import KeyPath
 from rllib_ppg.errors import UserError
 
+NOT_MUTABLE = (
+    "env", "env_config", "seed", "num_env_runners", "num_gpus", "num_cpus_for_main_process",
+    "num_cpus_per_env_runner", "num_gpus_per_env_runner", "custom_resources_for_main_process",
+    "custom_resources_per_env_runner", "placement_strategy", "evaluation_num_env_runners",
+)  # fmt: skip
+"""Keys that PBT cannot change: what is trained on, and what a trial has reserved once for all."""
+
 DEFAULT_METRIC = "env_runners/episode_return_mean"
 
 
@@ -87,6 +94,13 @@ class Sweep:
         _add_missing(whole, self.mutations)
         for path, values in self.over.items():
             put(whole, path, {GRID: list(values)})
+        return whole
+
+    def mutated(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration with the spaces of PBT in place of its own values."""
+        whole = self.expanded(config)
+        for path, node in nodes(self.mutations):
+            put(whole, path, deepcopy(node))
         return whole
 
     def trials(self, config: Mapping[str, Any]) -> int:
@@ -287,5 +301,5 @@ def _pbt_problems(experiment: Experiment, sweep: Sweep) -> Problems:
         if is_node(given, CONDITIONAL, GRID):
             kind = next(iter(given))
             yield where, f"{'.'.join(where)}: config has a {kind} there; give a value or a space."
-        if path[0] in ("env", "env_config", "seed"):
+        if path[0] in NOT_MUTABLE:
             yield where, f"{'.'.join(where)}: pbt changes the training's values, not {path[0]}."
