@@ -53,6 +53,7 @@ def test_spaces_of_pbt_give_the_first_values_where_none_are_given(tmp_path: Path
 
 CASES = {
     "metric": (["metric: retrn"], 4, "metric: unknown result key"),
+    "metric of nothing": (['metric: ""'], 4, 'metric: unknown result key ""'),
     "metric without evaluation": (["metric: evaluation/test_score"], 4, "set evaluation_interval"),
     "mode": (["mode: maxx"], 4, "mode='maxx': must be 'max' or 'min'"),
     "scheduler": (["scheduler: {type: asha}"], 4, "scheduler.max_t: is missing"),

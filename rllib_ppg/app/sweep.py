@@ -183,7 +183,7 @@ def _read_over(experiment: Experiment) -> dict[KeyPath, list[Any]]:
 
 def _metric_problems(experiment: Experiment) -> Problems:
     metric = experiment.keys.metric
-    wrong = key_problem(metric) if metric and experiment.keys.run == "PPG" else None
+    wrong = key_problem(metric) if metric is not None and experiment.keys.run == "PPG" else None
     if wrong:
         yield ("metric",), f"metric: {wrong}{'' if wrong.endswith('?') else '.'}"
 
