@@ -69,6 +69,11 @@ CASES = {
         ["config: {clip_param: {choice: [0, 1]}, lr: {conditional: {on: clip_param, "
          "cases: {0: 1e-3}}}}"], 4, "config.lr: conditional: cases has none for clip_param = 1",
     ),
+    "case inside a grid": (
+        ["config: {n_pi: 2, model: {grid_search: [{}, {custom_model_config: {hiddens: "
+         "{conditional: {on: n_pi, cases: {3: [8]}}}}}]}}"], 4,
+        "config.model.custom_model_config.hiddens: conditional: cases has none for n_pi = 2",
+    ),
     "condition on a range": (
         ["config: {gamma: {uniform: [0.9, 1]}, lr: {conditional: {on: gamma, cases: {1: 1}}}}"],
         4, "on=gamma must be a choice, a grid or a value",

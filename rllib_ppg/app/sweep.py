@@ -19,7 +19,7 @@ from rllib_ppg.app.spaces import (
     parse_conditional,
 )
 from rllib_ppg.app.typed import KeyProblems, problem
-from rllib_ppg.app.variants import NodePath, nodes, trial_count, value_at
+from rllib_ppg.app.variants import NodePath, nodes, opened, trial_count, value_at
 from rllib_ppg.app.yaml_reader import KeyPath
 from rllib_ppg.errors import UserError
 
@@ -150,8 +150,9 @@ def read_sweep(experiment: Experiment) -> Sweep:
     metric = keys.metric or DEFAULT_METRIC
     found = Sweep(metric, keys.mode, scheduler, search, over, keys.num_samples)
     problems.extend(_metric_problems(experiment))
-    problems.extend(_conditional_problems(found, found.expanded(keys.config)))
-    problems.extend(_inner_problems(found.expanded(keys.config)))
+    for config in opened(found.expanded(keys.config)):
+        problems.extend(_conditional_problems(found, config))
+        problems.extend(_inner_problems(config))
     problems.extend(_combination_problems(experiment, found))
     if problems:
         lines = (experiment.source.message(path, text) for path, text in problems)
