@@ -109,6 +109,8 @@ def test_an_address_that_is_not_http_is_refused_or_replaced(
     if given:
         with pytest.raises(UserError, match="http address"):
             jobs.job_server(given)
+    with pytest.raises(UserError, match="http address"):
+        jobs.job_server("http://")
 
 
 def test_the_address_comes_from_the_flag_then_from_rays_variables(

@@ -45,6 +45,14 @@ def test_of_few_integers_all_are_looked_at_and_of_many_some():
     assert parse({"qrandint": [8, 24, 8]}).samples() == [8, 16, 24]
     many = parse({"randint": [0, 10_000]}).samples()
     assert len(many) < 10 and many[0] == 0 and many[-1] == 9999
+    huge = parse({"qrandint": [0, 2**62, 2]}).samples()
+    assert len(huge) < 10 and huge[-1] == 2**62 and not any(value % 2 for value in huge)
+
+
+@pytest.mark.parametrize("node", [{"uniform": [1, 21]}, {"quniform": [1, 8, 0.5]}])
+def test_a_key_of_whole_numbers_is_tried_with_one_that_is_not(node: dict):
+    assert not all(value.is_integer() for value in parse(node).samples())
+    assert all(value.is_integer() for value in parse({"quniform": [2, 8, 2]}).samples())
 
 
 @pytest.mark.parametrize(
@@ -76,6 +84,9 @@ def test_a_number_is_brought_to_the_nearest_value(node: dict, value, expected):
         ({"randint": [0, 1.5]}, "1.5 is no whole number"),
         ({"quniform": [0, 1, 2]}, "step (2) must be more than 0 and at most high - low"),
         ({"quniform": [0.1, 1, 0.25]}, "multiples of step, 0.1 is none of 0.25"),
+        ({"quniform": [0, 1, 1e-320]}, "is too small for 0 to 1"),
+        ({"uniform": [-1e308, 1e308]}, "is too far from low"),
+        ({"randint": [0, 1e19]}, "whole numbers are less than 2^63"),
         ({CHOICE: []}, "write {choice: [value, value, ...]}"),
         ({CHOICE: 3}, "write {choice: [value, value, ...]}"),
     ],

@@ -68,12 +68,21 @@ def test_modules_of_this_folder_are_sent_and_others_are_named(here: Path, target
     (here / "single.py").write_text("")
     (here / "package").mkdir()
     (here / "package" / "__init__.py").write_text("")
-    flags = SubmitFlags(imports=["./single.py", "package.envs", "elsewhere"])
+    flags = SubmitFlags(imports=["./single.py", "package.envs", "elsewhere", ".x"])
     upload = make_upload(flags, target)
     sent = Path(upload.runtime_env["working_dir"])
     assert {path.name for path in sent.iterdir()} == {"single.py", "package"}
-    assert upload.words[4:] == "--from single.py --from package.envs --from elsewhere".split()
-    assert len(upload.notes) == 1 and "elsewhere" in upload.notes[0]
+    assert (
+        upload.words[4:]
+        == "--from single.py --from package.envs --from elsewhere --from .x".split()
+    )
+    assert len(upload.notes) == 2 and "elsewhere" in upload.notes[0]
+
+
+def test_empty_parts_of_an_environment_are_none(here: Path, target: Path):
+    (here / "env.yaml").write_text("py_modules:\nenv_vars:\n")
+    found = make_upload(SubmitFlags(runtime_env="env.yaml"), target).runtime_env
+    assert len(found["py_modules"]) == 1
 
 
 def test_the_users_environment_is_kept_and_completed(here: Path, target: Path):
@@ -92,6 +101,7 @@ def test_the_users_environment_is_kept_and_completed(here: Path, target: Path):
         ("[1]", "is a mapping"),
         ("working_dir: .", "--from"),
         ("env_vars: [A]", "env_vars is a mapping"),
+        ("py_modules: 3", "py_modules is a list"),
         ("a: [", "broken YAML"),
     ],
 )

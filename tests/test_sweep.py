@@ -53,6 +53,7 @@ def test_spaces_of_pbt_give_the_first_values_where_none_are_given(tmp_path: Path
 
 CASES = {
     "metric": (["metric: retrn"], 4, "metric: unknown result key"),
+    "metric of nothing": (['metric: ""'], 4, 'metric: unknown result key ""'),
     "metric without evaluation": (["metric: evaluation/test_score"], 4, "set evaluation_interval"),
     "mode": (["mode: maxx"], 4, "mode='maxx': must be 'max' or 'min'"),
     "scheduler": (["scheduler: {type: asha}"], 4, "scheduler.max_t: is missing"),
@@ -68,9 +69,37 @@ CASES = {
         ["config: {clip_param: {choice: [0, 1]}, lr: {conditional: {on: clip_param, "
          "cases: {0: 1e-3}}}}"], 4, "config.lr: conditional: cases has none for clip_param = 1",
     ),
+    "case inside a grid": (
+        ["config: {n_pi: 2, model: {grid_search: [{}, {custom_model_config: {hiddens: "
+         "{conditional: {on: n_pi, cases: {3: [8]}}}}}]}}"], 4,
+        "config.model.custom_model_config.hiddens: conditional: cases has none for n_pi = 2",
+    ),
     "condition on a range": (
         ["config: {gamma: {uniform: [0.9, 1]}, lr: {conditional: {on: gamma, cases: {1: 1}}}}"],
         4, "on=gamma must be a choice, a grid or a value",
+    ),
+    "condition on what is averaged over": (
+        ["average_over: {seed: [1, 2]}", "config: {lr: {conditional: {on: seed, cases: {1: 1e-3}, "
+         "otherwise: 1e-4}}}"], 5, "on=seed: with average_over values are sampled before",
+    ),
+    "condition on a grid with constant samples": (
+        ["search: {type: random, constant_grid_search: true}", "config: {n_pi: {grid_search: [1, "
+         "2]}, lr: {conditional: {on: n_pi, cases: {1: 1e-3, 2: 1e-4}}}}"], 5,
+        "on=n_pi: with constant_grid_search values are sampled before",
+    ),
+    "condition on auto": (
+        ["config: {num_env_runners: {grid_search: [0, auto]}, lr: {conditional: {on: "
+         "num_env_runners, cases: {0: 1e-3, auto: 1e-4}}}}"], 4,
+        "on=num_env_runners: auto is a number by then",
+    ),
+    "space in a case": (
+        ["config: {n_pi: 2, model: {conditional: {on: n_pi, cases: {2: {custom_model: ppg_mlp, "
+         "custom_model_config: {hiddens: {choice: [[8], [16]]}}}}}}}"], 4,
+        "config.model: conditional: a case's value holds no spaces",
+    ),
+    "space in a choice of a case": (
+        ["config: {n_pi: 2, lr: {conditional: {on: n_pi, cases: {2: {choice: [{uniform: [0, 1]}]}"
+         "}}}}"], 4, "config.lr: conditional: a case's value holds no spaces",
     ),
     "space in a choice": (
         ["config: {lr: {choice: [1e-3, {uniform: [0, 1]}]}}"], 4, "values hold no spaces",
@@ -92,8 +121,21 @@ CASES = {
         4, "num_envs was 1 and is 2",
     ),
     "pbt on a key that is none": (
-        [f"scheduler: {PBT.replace('lr:', 'lrr:')}", "num_samples: 4"], 0,
-        'Unknown config key "lrr"',
+        [f"scheduler: {PBT.replace('lr:', 'lrr:')}", "num_samples: 4"], 4,
+        'scheduler.hyperparam_mutations.lrr: Unknown config key "lrr"',
+    ),
+    "pbt on sizes that config has": (
+        ["scheduler: {type: pbt, perturbation_interval: 9, hyperparam_mutations: {num_envs: "
+         "{choice: [8, 16]}}}", "num_samples: 4", "config: {num_envs: 8}"],
+        4, "num_envs was 8 and is 16",
+    ),
+    "pbt beyond what config may have": (
+        [f"scheduler: {PBT.replace('1e-2', '4')}", "num_samples: 4", "config: {lr: 1e-3}"], 4,
+        "scheduler.hyperparam_mutations.lr: lr=4.0: must be less",
+    ),
+    "pbt on what is reserved": (
+        [f"scheduler: {PBT.replace('lr:', 'num_gpus:')}", "num_samples: 4"], 4,
+        "scheduler.hyperparam_mutations.num_gpus: pbt changes the training's values",
     ),
     "average and asha": (
         ["average_over: {seed: [1, 2]}", "scheduler: {type: asha, max_t: 9, grace_period: 1}"], 5,

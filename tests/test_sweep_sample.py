@@ -42,6 +42,16 @@ def test_with_a_seed_the_trials_are_those_that_tune_makes(tmp_path: Path):
     ]
 
 
+def test_a_part_of_a_list_is_shown_with_the_lists_name(tmp_path: Path):
+    config = "lr: {loguniform: [1e-4, 1e-2]}"
+    (experiment,) = experiments(
+        TEXT.replace(config, "model: {custom_model_config: {hiddens: [{choice: [8]}, 8]}}"),
+        tmp_path,
+    )
+    first = sample(read_sweep(experiment), experiment.config, 1)[0]
+    assert first == {"hiddens.0": 8, "gamma": 0.9}
+
+
 def test_optunas_trials_are_shown_with_their_games(tmp_path: Path):
     text = """
 x:

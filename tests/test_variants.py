@@ -46,9 +46,9 @@ def test_sampled_spaces_are_looked_at_at_their_ends():
 
 
 def test_a_conditional_follows_the_other_key():
-    node = {"conditional": {"on": "m.a", "cases": {"1": {"uniform": [2, 3]}}, "otherwise": 7}}
+    node = {"conditional": {"on": "m.a", "cases": {"1": {"uniform": [2, 2.5]}}, "otherwise": 7}}
     found = variants({"b": node, "m": {"a": {"choice": [1, 5]}}})
-    assert [(v["m"]["a"], v["b"]) for v in found] == [(1, 2), (1, 3), (5, 7)]
+    assert [(v["m"]["a"], v["b"]) for v in found] == [(1, 2), (1, 2.5), (5, 7)]
 
 
 def test_only_grids_count_as_trials():

@@ -67,16 +67,16 @@ def check(experiment: Experiment, sweep: Sweep | None = None) -> Checked:
     problems += _score_problems(experiment)
     found = variants(sweep.expanded(experiment.config) if sweep else experiment.config)
     configs: list[PPGConfig] = []
+    changed: list[PPGConfig] = []
     if experiment.keys.run == "PPG":
-        for variant in found:
-            try:
-                configs.append(check_ppg(variant))
-            except UserError as error:
-                problems += located(str(error), experiment)
+        if sweep and sweep.is_pbt:
+            whole = variants(sweep.mutated(experiment.config))
+            changed = _checked(whole, experiment, problems, sweep.mutations)
+        configs = _checked(found, experiment, problems, sweep.mutations if sweep else {})
     elif not problems:
         problems += _env_problems(experiment, found)
     problems += _evaluation_key_problems(experiment, configs)
-    problems += _sweep_problems(experiment, sweep, configs) if sweep else []
+    problems += _sweep_problems(experiment, sweep, [*configs, *changed]) if sweep else []
     notes = [note for config in configs for note in idle_notes(config)]
     try:
         notes += check_restore(experiment, [(config, _spaces(config)) for config in configs])
@@ -85,6 +85,22 @@ def check(experiment: Experiment, sweep: Sweep | None = None) -> Checked:
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     return Checked(experiment, found, configs, list(dict.fromkeys(notes)))
+
+
+def _checked(
+    found: list[dict[str, Any]],
+    experiment: Experiment,
+    problems: list[str],
+    mutations: dict[str, Any],
+) -> list[PPGConfig]:
+    """PPG's configuration objects of variants; what is wrong with one is added to the problems."""
+    configs = []
+    for variant in found:
+        try:
+            configs.append(check_ppg(variant))
+        except UserError as error:
+            problems += located(str(error), experiment, mutations)
+    return configs
 
 
 def check_ppg(variant: dict[str, Any]) -> PPGConfig:
@@ -317,15 +333,30 @@ def _sentence(text: str) -> str:
     return text if text.endswith("?") else f"{text}."
 
 
-def located(message: str, experiment: Experiment) -> list[str]:
-    """The lines of a message about the configuration, each with where its key stands."""
-    lines = [line for line in message.splitlines() if line.strip()]
-    return [experiment.source.message(_mentioned(line, experiment.config), line) for line in lines]
+def located(
+    message: str, experiment: Experiment, mutations: dict[str, Any] | None = None
+) -> list[str]:
+    """The lines of a message about the configuration, each with where its key stands.
+
+    Args:
+        message: The message.
+        experiment: The experiment.
+        mutations: The spaces of PBT, nested like the configuration.
+    """
+    lines = []
+    for line in filter(str.strip, message.splitlines()):
+        own, path = _mentioned(line, experiment.config), _mentioned(line, mutations or {})
+        if path:
+            path = ("scheduler", "hyperparam_mutations", *path)
+            lines.append(experiment.source.message(path, f"{'.'.join(path)}: {line}"))
+        else:
+            lines.append(experiment.source.message(("config", *own), line))
+    return lines
 
 
 def _mentioned(line: str, config: dict[str, Any]) -> KeyPath:
     """Path of the configuration key that a message is about: the deepest, then the first, named."""
-    best: KeyPath = ("config",)
+    best: KeyPath = ()
     for word in re.findall(r"[A-Za-z_][\w.]*", line):
         for path in _paths(tuple(word.strip(".").split(".")), config):
             if len(path) > len(best):
@@ -342,7 +373,7 @@ def _paths(word: KeyPath, config: dict[str, Any]) -> Iterator[KeyPath]:
             if node is None:
                 break
         else:
-            yield ("config", *path)
+            yield path
 
 
 __all__ = [

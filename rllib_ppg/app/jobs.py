@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def job_server(address: str | None) -> str:
     if given is None:
         cluster = os.environ.get("RAY_ADDRESS", "")
         given = cluster if cluster.startswith("http") else DEFAULT_ADDRESS
-    if not given.startswith(("http://", "https://")):
+    if not re.match(r"https?://[^/\s]", given):
         raise UserError(
             f"--address {given}: must be the http address of the cluster's dashboard, such as "
             f"{DEFAULT_ADDRESS}."

@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+)
 
 from rllib_ppg.algorithm.setting_types import Integer, Number
 from rllib_ppg.app.result_keys import stop_value
@@ -12,6 +20,14 @@ from rllib_ppg.app.typed import KeyProblems, problem, read_typed
 from rllib_ppg.errors import shown
 
 Time = Annotated[Number, Field(gt=0)]
+TIMES = (
+    "timesteps_total",
+    "num_env_steps_sampled_lifetime",
+    "training_iteration",
+    "time_total_s",
+)
+"""PPG's result keys that grow through a whole trial, over restarts and copies too."""
+
 _TIME_ATTR = "Result key that counts its time; null: timesteps_total (PPG), else "
 _TIME_ATTR += "training_iteration."
 
@@ -79,6 +95,13 @@ class HyperBandKeys(BaseModel):
     )
 
 
+def check_pair(factors: Any) -> Any:
+    """Refuse what is no list of two."""
+    if not isinstance(factors, list | tuple) or len(factors) != 2:
+        raise ValueError("must be a list of two numbers")
+    return factors
+
+
 def check_factors(factors: tuple[float, float]) -> tuple[float, float]:
     """Refuse factors of which none makes smaller, or none larger."""
     if not min(factors) < 1 < max(factors):
@@ -111,7 +134,9 @@ class PbtKeys(BaseModel):
     resample_probability: Annotated[Number, Field(ge=0, le=1)] = Field(
         0.25, description="Of a new value out of its space; else the old one is changed a little."
     )
-    perturbation_factors: Annotated[tuple[Factor, Factor], AfterValidator(check_factors)] = Field(
+    perturbation_factors: Annotated[
+        tuple[Factor, Factor], BeforeValidator(check_pair), AfterValidator(check_factors)
+    ] = Field(
         (1.2, 0.8),
         description="A little: a range's value times one of these, kept within its "
         "bounds; of a choice, one of its neighbours.",
@@ -169,8 +194,7 @@ def read_scheduler(given: Any, run: str, stop: Mapping[str, Any]) -> SchedulerKe
     assert not isinstance(found, dict)
     if isinstance(found, FifoKeys):
         return found
-    if found.time_attr is None:
-        found.time_attr = "timesteps_total" if run == "PPG" else "training_iteration"
+    found.time_attr = _time_attr(found.time_attr, run)
     if isinstance(found, AshaKeys | HyperBandKeys):
         _fill_max_t(found, stop)
     if isinstance(found, PbtKeys):
@@ -178,6 +202,15 @@ def read_scheduler(given: Any, run: str, stop: Mapping[str, Any]) -> SchedulerKe
         if problems:
             raise KeyProblems(*problems)
     return found
+
+
+def _time_attr(given: str | None, run: str) -> str:
+    if given is None:
+        return "timesteps_total" if run == "PPG" else "training_iteration"
+    if run == "PPG" and given not in TIMES:
+        text = f"{shown(given)} must be {' or '.join(TIMES)}"
+        raise problem(("scheduler", "time_attr"), text)
+    return given
 
 
 def _fill_max_t(keys: AshaKeys | HyperBandKeys, stop: Mapping[str, Any]) -> None:
@@ -193,8 +226,9 @@ def _fill_max_t(keys: AshaKeys | HyperBandKeys, stop: Mapping[str, Any]) -> None
             raise problem(("scheduler", "max_t"), given) from None
     if isinstance(keys, HyperBandKeys):
         if keys.max_t > 10_000:
-            text = f"stop.{name}={keys.max_t:,} is more than 10,000; count in "
-            raise problem(("scheduler", "max_t"), f"{text}training_iteration")
+            other = "" if name == "training_iteration" else ", or count in training_iteration"
+            text = f"stop.{name}={keys.max_t:,} is more than 10,000; set max_t{other}"
+            raise problem(("scheduler", "max_t"), text)
         return
     if keys.grace_period is None:
         keys.grace_period = max(1.0, keys.max_t / keys.reduction_factor**2)

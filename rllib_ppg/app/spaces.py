@@ -95,12 +95,18 @@ class Space:
         if self.kind == CHOICE:
             return list(self.values)
         if not RANGES[self.kind].integer:
+            return self._few_numbers()
+        low, step = int(self.low), int(self.step or 1)
+        last = (int(self.last) - low) // step
+        numbers = range(last + 1) if last < MANY_INTEGERS else (0, last // 3, last // 2, last)
+        return [low + step * number for number in numbers]
+
+    def _few_numbers(self) -> list[float]:
+        """Both ends; where those are whole, one that is not, for keys that take whole ones only."""
+        if not (self.low.is_integer() and self.high.is_integer()):
             return [self.low, self.high]
-        step = int(self.step or 1)
-        found = list(range(int(self.low), int(self.last) + 1, step))
-        if len(found) <= MANY_INTEGERS:
-            return found
-        return sorted({found[0], found[len(found) // 3], found[len(found) // 2], found[-1]})
+        between = self.low + (self.step or 0.0618 * (self.high - self.low))
+        return sorted({self.low, between, self.high})
 
     def nearest(self, value: Any) -> Any:
         """The value of the space that is nearest to a number."""
@@ -205,18 +211,27 @@ def _number(value: Any, form: Kind) -> float:
         raise ValueError(f"{shown(value)} is no number; write {form.arguments}")
     if form.integer and not float(number).is_integer():
         raise ValueError(f"{shown(value)} is no whole number")
+    if form.integer and abs(number) >= 2**63:
+        raise ValueError(f"{shown(value)} is too large; whole numbers are less than 2^63")
     return int(number) if form.integer else float(number)
 
 
 def _check_bounds(form: Kind, low: float, high: float, step: float | None) -> None:
     if low >= high:
         raise ValueError(f"low ({low:g}) must be less than high ({high:g})")
+    if not math.isfinite(high - low):
+        raise ValueError(f"high ({high:g}) is too far from low ({low:g})")
     if form.log and low <= 0:
         raise ValueError(f"low ({low:g}) must be more than 0, since its logarithm is taken")
-    if step is None:
-        return
+    if step is not None:
+        _check_step(low, high, step)
+
+
+def _check_step(low: float, high: float, step: float) -> None:
     if not 0 < step <= high - low:
         raise ValueError(f"step ({step:g}) must be more than 0 and at most high - low")
+    if not math.isfinite(max(abs(low), abs(high)) / step):
+        raise ValueError(f"step ({step:g}) is too small for {low:g} to {high:g}")
     for bound in (low, high):
         if not math.isclose(bound / step, round(bound / step), rel_tol=0, abs_tol=1e-6):
             raise ValueError(

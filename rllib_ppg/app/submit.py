@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from rllib_ppg.app import jobs
+from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.interrupt import INTERRUPTED
+from rllib_ppg.app.run_folder import is_remote
 from rllib_ppg.app.submit_files import make_upload
 from rllib_ppg.app.submit_flags import SubmitFlags
-from rllib_ppg.errors import UserError
+from rllib_ppg.app.train import check_flags
+from rllib_ppg.errors import UserError, shown
 
 _LINES = 20
 """Lines of its output that are shown of a job that has failed."""
@@ -51,6 +54,7 @@ def run_submit(flags: SubmitFlags, train: TrainFlags) -> int:
 def _submit(flags: SubmitFlags, train: TrainFlags) -> int:
     _check_train(train)
     experiments = load_experiments(train)
+    _check_places(experiments)
     address = jobs.job_server(flags.address)
     with tempfile.TemporaryDirectory(prefix="rllib_submit_") as folder:
         upload = make_upload(flags, Path(folder))
@@ -70,11 +74,12 @@ def _submit(flags: SubmitFlags, train: TrainFlags) -> int:
 
 
 def _check_train(train: TrainFlags) -> None:
-    """Refuse what `rllib train` takes but a job on a cluster cannot.
+    """Refuse what `rllib train` would refuse at once, or takes but a job on a cluster cannot.
 
     Raises:
         UserError: Naming it.
     """
+    check_flags(train)
     private = ("ray_address", "ray_num_cpus", "ray_num_gpus", "ray_object_store_memory")
     for name in private:
         if getattr(train, name) is not None:
@@ -82,6 +87,22 @@ def _check_train(train: TrainFlags) -> None:
             raise UserError(f"{flag}: the job runs on the cluster of --address; leave it out.")
     if train.words:
         raise UserError(f"{' '.join(train.words)}: give experiment files with -f.")
+
+
+def _check_places(experiments: Sequence[Experiment]) -> None:
+    """Refuse results in the folder that a job runs in, which Ray deletes some time after it.
+
+    Raises:
+        UserError: Naming the place.
+    """
+    for experiment in experiments:
+        place = experiment.keys.storage_path
+        if place and not is_remote(place) and not place.startswith(("/", "~")):
+            text = (
+                f"storage_path={shown(place)}: on the cluster that is inside the job's own folder, "
+                "which Ray deletes; give an absolute path or an address such as s3://BUCKET/FOLDER."
+            )
+            raise UserError(experiment.source.message(("storage_path",), text))
 
 
 def job_id(names: Sequence[str]) -> str:

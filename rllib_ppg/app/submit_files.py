@@ -53,7 +53,7 @@ def make_upload(flags: SubmitFlags, folder: Path) -> Upload:
     environment["env_vars"][COMMAND_VARIABLE] = shlex.join(flags.command)
     package = _package(flags.package, folder)
     if package is not None:
-        environment["py_modules"] = [str(package), *environment.get("py_modules", [])]
+        environment["py_modules"] = [str(package), *(environment.get("py_modules") or [])]
     words = ["python", "-m", "rllib_ppg", "train"]
     words += [word for name in files for word in ("-f", name)]
     words += [word for name in imports for word in ("--from", name)]
@@ -90,6 +90,8 @@ def _copy_imports(imports: Sequence[str], working: Path) -> tuple[list[str], lis
 
 def _copy_module(name: str, working: Path) -> bool:
     """Copy a top-level module or package of the current folder; whether there is one."""
+    if not name.isidentifier():  # of `.module` nothing is left, which would be this folder
+        return False
     package, module = Path(name), Path(f"{name}.py")
     if package.is_dir():
         shutil.copytree(package, working / name, ignore=_CACHES, dirs_exist_ok=True)
@@ -119,6 +121,8 @@ def _runtime_env(name: str | None) -> dict[str, Any]:
             f"{name}: working_dir is the folder of what is uploaded. Name modules with --from, and "
             "packages with py_modules."
         )
+    if not isinstance(given.get("py_modules") or [], list):
+        raise UserError(f"{name}: py_modules is a list of folders and wheels.")
     variables = given.get("env_vars") or {}
     if not isinstance(variables, dict):
         raise UserError(f"{name}: env_vars is a mapping of names to texts.")

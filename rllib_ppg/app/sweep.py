@@ -10,11 +10,25 @@ from rllib_ppg.app.objective import Objective, can_be_averaged_over_games
 from rllib_ppg.app.result_keys import flat_stop, key_problem
 from rllib_ppg.app.schedulers import FifoKeys, PbtKeys, SchedulerKeys, read_scheduler
 from rllib_ppg.app.searchers import RandomKeys, SearchKeys, read_search
-from rllib_ppg.app.spaces import CHOICE, CONDITIONAL, GRID, is_node, parse_conditional
+from rllib_ppg.app.spaces import (
+    CHOICE,
+    CONDITIONAL,
+    GRID,
+    Conditional,
+    is_node,
+    parse_conditional,
+)
 from rllib_ppg.app.typed import KeyProblems, problem
-from rllib_ppg.app.variants import NodePath, nodes, trial_count, value_at
+from rllib_ppg.app.variants import NodePath, nodes, opened, trial_count, value_at
 from rllib_ppg.app.yaml_reader import KeyPath
 from rllib_ppg.errors import UserError
+
+NOT_MUTABLE = (
+    "env", "env_config", "seed", "num_env_runners", "num_gpus", "num_cpus_for_main_process",
+    "num_cpus_per_env_runner", "num_gpus_per_env_runner", "custom_resources_for_main_process",
+    "custom_resources_per_env_runner", "placement_strategy", "evaluation_num_env_runners",
+)  # fmt: skip
+"""Keys that PBT cannot change: what is trained on, and what a trial has reserved once for all."""
 
 DEFAULT_METRIC = "env_runners/episode_return_mean"
 
@@ -82,6 +96,13 @@ class Sweep:
             put(whole, path, {GRID: list(values)})
         return whole
 
+    def mutated(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration with the spaces of PBT in place of its own values."""
+        whole = self.expanded(config)
+        for path, node in nodes(self.mutations):
+            put(whole, path, deepcopy(node))
+        return whole
+
     def trials(self, config: Mapping[str, Any]) -> int:
         """Number of trials that the sweep of a configuration makes."""
         return trial_count(self.expanded(config), self.num_samples)
@@ -129,8 +150,9 @@ def read_sweep(experiment: Experiment) -> Sweep:
     metric = keys.metric or DEFAULT_METRIC
     found = Sweep(metric, keys.mode, scheduler, search, over, keys.num_samples)
     problems.extend(_metric_problems(experiment))
-    problems.extend(_conditional_problems(found.expanded(keys.config)))
-    problems.extend(_choice_problems(found.expanded(keys.config)))
+    for config in opened(found.expanded(keys.config)):
+        problems.extend(_conditional_problems(found, config))
+        problems.extend(_inner_problems(config))
     problems.extend(_combination_problems(experiment, found))
     if problems:
         lines = (experiment.source.message(path, text) for path, text in problems)
@@ -162,34 +184,43 @@ def _read_over(experiment: Experiment) -> dict[KeyPath, list[Any]]:
 
 def _metric_problems(experiment: Experiment) -> Problems:
     metric = experiment.keys.metric
-    wrong = key_problem(metric) if metric and experiment.keys.run == "PPG" else None
+    wrong = key_problem(metric) if metric is not None and experiment.keys.run == "PPG" else None
     if wrong:
         yield ("metric",), f"metric: {wrong}{'' if wrong.endswith('?') else '.'}"
 
 
-def _conditional_problems(config: dict[str, Any]) -> Problems:
+def _conditional_problems(sweep: Sweep, config: dict[str, Any]) -> Problems:
     for path, node in nodes(config):
-        if not is_node(node, CONDITIONAL):
-            continue
-        where = ("config", *map(str, path))
-        name = f"{'.'.join(where)}: conditional"
-        conditional = parse_conditional(node)
-        on, missing = ".".join(conditional.on), object()
-        other = value_at(config, conditional.on, missing)
-        if other is missing:
-            yield where, f"{name}: on={on}: config has no such key."
-        elif is_node(other, CHOICE, GRID):
-            values = next(iter(other.values()))
-            lacking = [value for value in values if not _has_case(conditional, value)]
-            if lacking:
-                yield where, f"{name}: cases has none for {on} = {_listed(lacking)}; add otherwise."
-        elif is_node(other):
-            yield where, f"{name}: on={on} must be a choice, a grid or a value there."
-        elif not _has_case(conditional, other):
-            yield where, f"{name}: cases has none for {on} = {other}; add otherwise."
+        if is_node(node, CONDITIONAL):
+            where = ("config", *map(str, path))
+            text = _condition_problem(sweep, config, parse_conditional(node))
+            if text:
+                yield where, f"{'.'.join(where)}: conditional: {text}."
 
 
-def _has_case(conditional: Any, value: Any) -> bool:
+def _condition_problem(
+    sweep: Sweep, config: dict[str, Any], conditional: Conditional
+) -> str | None:
+    """What is wrong with the key that a conditional depends on, or with its cases."""
+    on, missing = ".".join(conditional.on), object()
+    other = value_at(config, conditional.on, missing)
+    if other is missing:
+        return f"on={on}: config has no such key"
+    constant = isinstance(sweep.search, RandomKeys) and sweep.search.constant_grid_search
+    if conditional.on in sweep.over or (constant and is_node(other, GRID)):
+        # Tune samples before it goes through a grid with constant samples.
+        why = "average_over" if conditional.on in sweep.over else "constant_grid_search"
+        return f"on={on}: with {why} values are sampled before that key has one"
+    if is_node(other) and not is_node(other, CHOICE, GRID):
+        return f"on={on} must be a choice, a grid or a value there"
+    values = next(iter(other.values())) if is_node(other) else [other]
+    if "auto" in values and len(conditional.on) == 1:
+        return f"on={on}: auto is a number by then; give numbers there"
+    lacking = [value for value in values if not _has_case(conditional, value)]
+    return f"cases has none for {on} = {_listed(lacking)}; add otherwise" if lacking else None
+
+
+def _has_case(conditional: Conditional, value: Any) -> bool:
     try:
         conditional.case_of(value)
     except KeyError:
@@ -201,15 +232,24 @@ def _listed(values: list[Any]) -> str:
     return ", ".join(map(str, values))
 
 
-def _choice_problems(config: dict[str, Any]) -> Problems:
-    """Tune does not look into the values of a choice."""
+def _inner_problems(config: dict[str, Any]) -> Problems:
+    """Tune does not look into the values of a choice, or of a case."""
     for path, node in nodes(config):
-        if is_node(node, CHOICE) and any(any(True for _ in nodes(v)) for v in node[CHOICE]):
-            where = ("config", *map(str, path))
-            yield (
-                where,
-                f"{'.'.join(where)}: choice: values hold no spaces; use conditional.",
-            )
+        where = ("config", *map(str, path))
+        if is_node(node, CHOICE) and _holds_spaces(node):
+            text = "choice: values hold no spaces; use conditional."
+            yield where, f"{'.'.join(where)}: {text}"
+        if is_node(node, CONDITIONAL):
+            for item in parse_conditional(node).branches:
+                if _holds_spaces(item):
+                    text = "conditional: a case's value holds no spaces; write one for each key."
+                    yield where, f"{'.'.join(where)}: {text}"
+
+
+def _holds_spaces(value: Any) -> bool:
+    """Whether there is a space inside a value, or inside one of a choice's."""
+    inner = value[CHOICE] if is_node(value, CHOICE) else value
+    return not is_node(inner) and any(True for _ in nodes(inner))
 
 
 def _combination_problems(experiment: Experiment, sweep: Sweep) -> Problems:
@@ -262,5 +302,5 @@ def _pbt_problems(experiment: Experiment, sweep: Sweep) -> Problems:
         if is_node(given, CONDITIONAL, GRID):
             kind = next(iter(given))
             yield where, f"{'.'.join(where)}: config has a {kind} there; give a value or a space."
-        if path[0] in ("env", "env_config", "seed"):
+        if path[0] in NOT_MUTABLE:
             yield where, f"{'.'.join(where)}: pbt changes the training's values, not {path[0]}."

@@ -102,13 +102,18 @@ def values_of(
 
 
 def _named(paths: Sequence[NodePath]) -> dict[str, NodePath]:
-    """The last part of each path, or as much of it as tells it from others."""
-    names: dict[str, NodePath] = {}
-    for path in paths:
-        words = [str(part) for part in path]
-        short = [p for p in paths if str(p[-1]) == words[-1]]
-        names[words[-1] if len(short) == 1 else ".".join(words)] = path
-    return names
+    """The last key of each path with places in its lists, or all of it to tell it from others."""
+    short = [_last_key(path) for path in paths]
+    return {
+        name if short.count(name) == 1 else ".".join(map(str, path)): path
+        for name, path in zip(short, paths, strict=True)
+    }
+
+
+def _last_key(path: NodePath) -> str:
+    """`hiddens.0` of the first number of a list `hiddens`."""
+    begin = max(place for place, part in enumerate(path) if isinstance(part, str))
+    return ".".join(map(str, path[begin:]))
 
 
 def _member(sweep: Sweep, end: TrialEnd) -> Member:

@@ -59,6 +59,8 @@ def read_typed(
         KeyProblems: If the type is unknown, or an argument is unknown or wrong.
     """
     spec = {"type": given} if isinstance(given, str) else dict(given or {})
+    if "type" not in spec and not set(spec) <= set(models[default].model_fields):
+        raise problem((key,), f"type is missing; write {key}: {{type: NAME, ...}}")
     name = spec.pop("type", default)
     if not isinstance(name, str):
         raise problem((key, "type"), f"{shown(name)} must be a name, such as {default}")
@@ -98,7 +100,9 @@ def _described(key: str, error: ValidationError) -> list[tuple[KeyPath, str]]:
     for item in error.errors(include_url=False):
         path = (key, *map(str, item["loc"][:1]))
         reason = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        reason = reason.replace("a valid boolean", "true or false")
+        reason = reason.replace("a valid boolean", "true or false").replace(
+            "a valid string", "text"
+        )
         reason = reason.replace("a valid dictionary", "a mapping").replace("a valid list", "a list")
         missing = item["type"] == "missing"
         values[path] = None if missing else item["input"]

@@ -80,6 +80,15 @@ def variants(config: dict[str, Any], limit: int | None = None) -> list[dict[str,
     return [leaf for choice in choices for leaf in variants(_filled(config, choice), each)]
 
 
+def opened(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A configuration, and the same with each value of a grid that holds nodes in its place."""
+    yield config
+    for path, values in grids(config).items():
+        for value in values:
+            if any(True for _ in nodes(value)):
+                yield from opened(_filled(config, {path: value}))
+
+
 def with_conditionals(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration with the case of each conditional whose other key has its value."""
     found = [(path, node) for path, node in nodes(config) if is_node(node, CONDITIONAL)]
