@@ -25,6 +25,7 @@ SECTIONS = (
 )  # fmt: skip
 WITH_RAY = {"rollouts", "cycles", "growth"}  # the memory section's processes start their own
 EXTRA = ("kernels",)
+PLACES = ("recipes", "kernels")  # sections with a table of their own; the others share one
 INTERRUPTED = 130
 
 
@@ -81,11 +82,11 @@ def show(options: argparse.Namespace, rows: list[Row], facts: dict[str, str]) ->
     report.print_table(rows, facts)
     if options.markdown is None:
         return
-    kernels = [row for row in rows if row.section in EXTRA]
-    others = [row for row in rows if row.section not in EXTRA]
-    for name, part in (("results", others), ("kernels", kernels)):
-        if part:
-            report.insert(options.markdown, name, report.markdown(part, facts))
+    tables: dict[str, list[Row]] = {}
+    for row in rows:
+        tables.setdefault(row.section if row.section in PLACES else "results", []).append(row)
+    for name, part in tables.items():
+        report.insert(options.markdown, name, report.markdown(part, facts))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -36,7 +36,8 @@ def measure() -> None:
 
 def acting() -> tuple[float, float]:
     """Seconds of a pass on one thread besides its rows, and of a row with its game."""
-    from rllib_ppg.core.networks import ImpalaEncoder, PhasicNetwork
+    from rllib_ppg.core.encoders import ImpalaEncoder
+    from rllib_ppg.core.networks import PhasicNetwork
     from rllib_ppg.envs.procgen_vector import ProcgenVectorEnv
 
     torch.set_num_threads(1)

@@ -5,7 +5,8 @@ import ray
 import torch
 
 import rllib_ppg
-from rllib_ppg.core.networks import ImpalaEncoder, PhasicNetwork
+from rllib_ppg.core.encoders import ImpalaEncoder
+from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.envs.procgen_vector import ProcgenVectorEnv
 
 GAMES, STEPS = 2, 3

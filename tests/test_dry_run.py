@@ -117,7 +117,12 @@ def test_measured_speeds_are_those_of_real_passes(env: str, tmp_path: Path):
 
 
 PARTS = """
-env_config: {frame_stack: 2, noop_reward: -0.1, revisit_reward: -0.01, count_states: true}
+env_config:
+  distribution_mode: easy
+  frame_stack: 2
+  noop_reward: -0.1
+  revisit_reward: -0.01
+  count_states: true
 num_envs: 4
 rollout_fragment_length: 8
 n_pi: 2

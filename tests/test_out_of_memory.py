@@ -49,6 +49,7 @@ import resource, sys
 import numpy as np, torch
 from rllib_ppg.algorithm.out_of_memory import AUXILIARY, POLICY, memory_of
 from rllib_ppg.core.distributions import ActionSpec
+from rllib_ppg.core.encoders import ImpalaEncoder
 from rllib_ppg.core.learner import *
 from rllib_ppg.core.networks import PhasicNetwork
 from rllib_ppg.core.segments import SegmentStore

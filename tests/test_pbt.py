@@ -27,8 +27,9 @@ CONFIG: dict[str, Any] = {
 
 def rates(algorithm: Any) -> dict[str, float]:
     """The learning rate of every optimiser that there is."""
-    optimizers = algorithm._learner._optimizers()
-    return {name: each.param_groups[0]["lr"] for name, each in optimizers.items()}
+    optimizers = algorithm._learner._optimizers
+    kinds = ("value", "policy", "aux")
+    return {kind: adam.param_groups[0]["lr"] for kind in kinds for adam in optimizers.of(kind)}
 
 
 def moments(algorithm: Any) -> list[np.ndarray]:

@@ -170,11 +170,11 @@ def test_schedules_take_effect_in_environment_steps(ray_local):
         entropy_coeff_schedule=[[0, 0.1], [1000, 0.1]],
         n_aux_epochs=1,
     )
-    # Steps before each iteration: 0, 32, then 64 through the auxiliary phase, which keeps the rates
-    # of the iteration before it, and the next one.
-    stats = [stats_of(algorithm.train()) for _ in range(4)]
-    assert [s["lr"] for s in stats] == pytest.approx([1e-3, 5e-4, 5e-4, 0])
-    assert [s["aux_lr"] for s in stats] == pytest.approx([1e-3, 1e-3, 1e-3, 2e-3])
+    # Steps before each iteration: 0, 32, then 64 through the two of the auxiliary phase, which
+    # keep the rates of the iteration before them, and the next one.
+    stats = [stats_of(algorithm.train()) for _ in range(5)]
+    assert [s["lr"] for s in stats] == pytest.approx([1e-3, 5e-4, 5e-4, 5e-4, 0])
+    assert [s["aux_lr"] for s in stats] == pytest.approx([1e-3, 1e-3, 1e-3, 1e-3, 2e-3])
     assert {s["entropy_coeff"] for s in stats} == {0.1}
     before = weights(algorithm)
     algorithm.train()  # a policy iteration at learning rate 0

@@ -94,6 +94,7 @@ class PPG(Evaluating):
         self._acting: dict[str, Any] = {"workers": None, "weights": None}
         self._saved: dict[str, float] = {}
         self._totals = {"policy_iterations": 0, "aux_phases": 0}
+        self._rates_at = 0, 0
         self._started = (time.perf_counter(), 0)
         self._begin_evaluations()
         self._begin_budget()
@@ -145,7 +146,8 @@ class PPG(Evaluating):
         """
         in_aux = self._aux_phase is not None
         if not in_aux:  # an auxiliary phase keeps the rates of the iteration before it
-            self._apply_schedules()
+            self._rates_at = self._so_far()
+        self._apply_schedules()
         try:
             with memory_of(AUXILIARY if in_aux else POLICY):
                 stats = self._one_iteration(in_aux)
@@ -173,11 +175,9 @@ class PPG(Evaluating):
         )
 
     def _apply_schedules(self) -> None:
-        steps = self._counters[NUM_ENV_STEPS_SAMPLED]
-        config = self.config
-        iteration = self._totals["policy_iterations"] + 1
-        self._learner.set_lr(*config.rates(steps, iteration))
-        self._learner.set_entropy_coeff(config.scheduled("entropy_coeff", steps))
+        steps, iterations = self._rates_at
+        self._learner.set_lr(*self.config.rates(steps, iterations + 1))
+        self._learner.set_entropy_coeff(self.config.scheduled("entropy_coeff", steps))
 
     # ---- policy phase
 

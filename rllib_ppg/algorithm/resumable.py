@@ -42,6 +42,7 @@ class Resumable(CheckedRestore):
     _sampler: RolloutSampler
     _aux_phase: AuxPhase | None
     _totals: dict[str, int]
+    _rates_at: tuple[int, int]
     _acting: dict[str, Any]
     _saved: dict[str, float]
     _unsaved: str = ""
@@ -166,6 +167,7 @@ class Resumable(CheckedRestore):
             "learner": self._learner.get_state(),
             "rewards": self._rewards.get_state(),
             "totals": dict(self._totals),
+            "rates_at": self._rates_at,
             "budget": self._budget.get_state(),
             "elapsed_s": self._clock.elapsed_s,
             "gamma": self._gamma_rule.get_state() if self._gamma_rule else None,
@@ -195,8 +197,13 @@ class Resumable(CheckedRestore):
         self._store.clear()
         self._started = (time.perf_counter(), self._counters[NUM_ENV_STEPS_SAMPLED])
 
+    def _so_far(self) -> tuple[int, int]:
+        """Environment steps and policy iterations."""
+        return int(self._counters[NUM_ENV_STEPS_SAMPLED]), self._totals["policy_iterations"]
+
     def _set_parts_state(self, state: dict[str, Any]) -> None:
         """Take the state of the parts; a checkpoint of before they were has none."""
+        self._rates_at = state.get("rates_at", self._so_far())
         self._plan.phases = self._totals["aux_phases"]
         self._clock.go_on(float(state.get("elapsed_s", 0.0)))
         self._finished = False  # its budget may be larger here

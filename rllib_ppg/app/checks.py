@@ -6,7 +6,7 @@ only looked up, and run as it is.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -77,7 +77,7 @@ def check(experiment: Experiment, sweep: Sweep | None = None) -> Checked:
         problems += _env_problems(experiment, found)
     problems += _evaluation_key_problems(experiment, configs)
     problems += _sweep_problems(experiment, sweep, [*configs, *changed]) if sweep else []
-    notes = [note for config in configs for note in idle_notes(config)]
+    notes = _idle_notes(configs)
     try:
         notes += check_restore(experiment, [(config, _spaces(config)) for config in configs])
     except UserError as error:
@@ -101,6 +101,12 @@ def _checked(
         except UserError as error:
             problems += located(str(error), experiment, mutations)
     return configs
+
+
+def _idle_notes(configs: Sequence[PPGConfig]) -> list[str]:
+    """What has no effect in any trial; a key that a sweep needs in some of them is in place."""
+    said = [list(idle_notes(config)) for config in configs]
+    return [note for note in said[0] if all(note in each for each in said)] if said else []
 
 
 def check_ppg(variant: dict[str, Any]) -> PPGConfig:

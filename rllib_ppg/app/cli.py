@@ -16,6 +16,7 @@ from rllib_ppg.app import (
     challenge_flags,
     cluster_commands,
     evaluate_flags,
+    examples,
     flag,
     flags,
     plot_flags,
@@ -44,28 +45,13 @@ app = typer.Typer(
     context_settings={"help_option_names": []},
 )
 
-_EXAMPLES = """
-[bold]Examples[/bold]
-
-  rllib train -f experiments/ppg_procgen.yaml
-
-  rllib train -f experiments/ppg_procgen.yaml --dry-run
-
-  rllib train -f experiments/ppg_procgen.yaml --set env_config.env_name=bigfish --seed 1
-
-  rllib train --run PPG --env CartPole-v1 --stop '{"timesteps_total": 100000}'
-
-Flags override the file. Exit codes: 0 done, 1 a trial failed, 2 wrong usage, 130 (Ctrl-C)
-or 143 (SIGTERM) interrupted after a checkpoint.
-"""
-
 
 @app.callback()
 def _rllib() -> None:
     pass
 
 
-@app.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
+@app.command(epilog=examples.TRAIN, context_settings={"help_option_names": ["--help", "-h"]})
 def train(
     ctx: typer.Context,
     words: flags.Words = None,
@@ -131,21 +117,7 @@ def export(
     return run_export(checkpoint, out, file_format, force=force)
 
 
-_EVALUATE_EXAMPLES = """
-[bold]Examples[/bold]
-
-  rllib evaluate ~/ray_results/ppg-procgen --levels test --out test.json
-
-  rllib evaluate results/ppg/PPG_procgen_.../checkpoint_000010 --episodes 1000 --temperature 0
-
-  rllib evaluate results/ppg --games all --policy random
-
-docs/evaluation.md says what the numbers mean. Reading a checkpoint runs what it holds: evaluate
-only those from sources that you trust.
-"""
-
-
-@app.command(epilog=_EVALUATE_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
+@app.command(epilog=examples.EVALUATE, context_settings={"help_option_names": ["--help", "-h"]})
 def evaluate(
     ctx: typer.Context,
     checkpoint: evaluate_flags.Checkpoint,
@@ -171,23 +143,7 @@ def evaluate(
     return run_evaluate(evaluate_flags.EvaluateFlags(**{**ctx.params, **lists}))
 
 
-_CHALLENGE_EXAMPLES = """
-[bold]Examples[/bold]
-
-  rllib challenge -f experiments/challenge_generalization.yaml
-
-  rllib challenge -f experiments/challenge_generalization.yaml --games round2 --seeds 1,2,3
-
-  rllib challenge -f experiments/challenge_rehearsal.yaml --dry-run
-
-  rllib challenge -f experiments/challenge_rehearsal.yaml --resume
-
-docs/challenge.md says what is trained and what the numbers mean. Exit codes: 0 done, 1 runs failed,
-2 wrong usage, 130 (Ctrl-C) or 143 (SIGTERM) interrupted after a checkpoint.
-"""
-
-
-@app.command(epilog=_CHALLENGE_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
+@app.command(epilog=examples.CHALLENGE, context_settings={"help_option_names": ["--help", "-h"]})
 def challenge(
     ctx: typer.Context,
     file: challenge_flags.File,
@@ -222,21 +178,7 @@ def challenge(
     return run_challenge(challenge_flags.ChallengeFlags(**{**ctx.params, **lists}), ctx.obj or [])
 
 
-_ABLATION_EXAMPLES = """
-[bold]Examples[/bold]
-
-  rllib ablation -f experiments/ablation_generalization.yaml --games round2
-
-  rllib ablation -f experiments/ablation_sample_efficiency.yaml --budget-scale 0.001 --dry-run
-
-  rllib ablation -f FILE --resume
-
-docs/recipes.md says what is compared and what the numbers mean. Exit codes: 0 done, 1 runs failed,
-2 wrong usage, 130 (Ctrl-C) or 143 (SIGTERM) interrupted after a checkpoint.
-"""
-
-
-@app.command(epilog=_ABLATION_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
+@app.command(epilog=examples.ABLATION, context_settings={"help_option_names": ["--help", "-h"]})
 def ablation(
     ctx: typer.Context,
     file: ablation_flags.File,
@@ -270,20 +212,7 @@ def ablation(
     return run_ablation(ablation_flags.AblationFlags(**{**ctx.params, **lists}), ctx.obj or [])
 
 
-_PLOT_EXAMPLES = """
-[bold]Examples[/bold]
-
-  rllib plot ~/ray_results/ppg-procgen
-
-  rllib plot results/ppg-* results/ppo-* --x hours --out curves.png
-
-  rllib plot results/* --label "PPG=ppg-" --label "PPO=ppo-" --normalize hard --out all.svg
-
-  rllib plot challenge/results.json --kind gap --normalize easy_challenge --out gap.pdf
-"""
-
-
-@app.command(epilog=_PLOT_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
+@app.command(epilog=examples.PLOT, context_settings={"help_option_names": ["--help", "-h"]})
 def plot(
     ctx: typer.Context,
     runs: plot_flags.Runs = None,
@@ -334,20 +263,7 @@ def replay(
     return run_replay(folder)
 
 
-_VIDEO_EXAMPLES = """
-[bold]Examples[/bold]
-
-  rllib video ~/ray_results/ppg-procgen --out agent.mp4
-
-  rllib video CHECKPOINT --grid 2x3 --levels test --overlay name,return --out unseen.mp4
-
-  rllib video CHECKPOINT --overlay all --temperature 0 --out greedy.gif
-
-Reading a checkpoint runs what it holds: give only those from sources that you trust.
-"""
-
-
-@app.command(epilog=_VIDEO_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
+@app.command(epilog=examples.VIDEO, context_settings={"help_option_names": ["--help", "-h"]})
 def video(
     ctx: typer.Context,
     checkpoint: video_flags.Checkpoint,
@@ -371,7 +287,7 @@ def video(
 
 
 app.command(
-    epilog=cluster_commands.SUBMIT_EXAMPLES,
+    epilog=examples.SUBMIT,
     context_settings={
         "help_option_names": ["--help", "-h"],
         "allow_extra_args": True,

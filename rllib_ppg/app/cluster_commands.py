@@ -6,20 +6,6 @@ import typer
 
 from rllib_ppg.app import flags, submit_flags
 
-SUBMIT_EXAMPLES = """
-[bold]Examples[/bold]
-
-  rllib submit -f experiments/ppg_procgen.yaml --address http://HEAD:8265
-
-  rllib submit -f experiments/ppg_procgen.yaml --storage-path s3://bucket/results --no-wait
-
-  rllib submit --status ID
-
-All other options are those of `rllib train`, which runs on the cluster. docs/cluster.md says what
-has to be there. Exit codes: the job's (0 done, 1 a trial failed, 2 wrong usage, 143 stopped);
-130: Ctrl-C ended this command, and the job goes on.
-"""
-
 
 def submit(
     ctx: typer.Context,

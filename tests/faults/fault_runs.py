@@ -175,7 +175,7 @@ def state_of(checkpoint: Path) -> dict[str, Any]:
         workers = pickle.load(file)
     return {
         "weights": policy["weights"],
-        "ppg": algorithm["ppg"],
+        "ppg": {name: value for name, value in algorithm["ppg"].items() if name != "elapsed_s"},
         "steps": algorithm["counters"]["num_env_steps_sampled"],
         "phase": {name: phase[name] for name in ("iterations", "aux_phase", "store", "random")},
         "frames": (checkpoint / "frames").read_bytes(),
