@@ -54,7 +54,7 @@ train: install ## Install, then train EXPERIMENT
 	$(VENV)/bin/rllib train -f $(EXPERIMENT) $(ARGS)
 
 test: install-dev ## Run the tests, without the slow ones, in two processes
-	$(VENV_PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+	$(VENV_PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: install-dev ## Run the slow tests
 	$(PIP) install --quiet -e ".[dev,cluster]"
