@@ -37,7 +37,7 @@ LONG = {"ray_local", "make_runs"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files whose tests start processes first, so that a run side by side ends with quick ones."""
+    """Put files first whose tests start processes, so that two side by side end together."""
     long = {item.path for item in items if LONG & set(getattr(item, "fixturenames", ()))}
     items.sort(key=lambda item: item.path not in long)
 
