@@ -148,6 +148,7 @@ class AuxPhase:
         self._loss: LossFunction | None = None
         self.epochs = settings.n_aux_epochs
         self.epoch = 0
+        self.target_change = math.nan
         self.minibatch = 0
         self.minibatches = -(-len(self._frames) // settings.step_rows(store.num_steps))
         # Zeros: a checkpoint in epoch 0 would hold what lay in memory.
@@ -307,7 +308,10 @@ class AuxPhase:
         if self._retarget is None:
             return
         values = self.old_values.cpu().numpy().reshape(-1, self._num_steps)
-        self._store.value_targets[: self._store.count] = self._retarget(self._store, values)
+        before = self._store.value_targets[: self._store.count]
+        now = self._retarget(self._store, values)
+        self.target_change = float(np.sqrt(np.mean(np.square(now - before, dtype=np.float64))))
+        before[:] = now
         self._read_targets()
 
     def _optimize(self) -> AuxStep:
