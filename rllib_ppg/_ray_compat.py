@@ -29,6 +29,7 @@ from ray.rllib.utils.metrics import (
 )
 from ray.rllib.utils.metrics.learner_info import LEARNER_STATS_KEY
 from ray.rllib.utils.spaces.space_utils import unsquash_action
+from ray.train._internal.session import _FutureTrainingResult as FutureTrainingResult
 from ray.train._internal.session import _TrainingResult as TrainingResult
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "EnvContext",
     "EnvRunnerGroup",
     "EpisodeV2",
+    "FutureTrainingResult",
     "ModelCatalog",
     "MultiAgentEnv",
     "RLlibCallback",

@@ -87,7 +87,7 @@ def trial(number: str = "00000", **values: Any) -> Any:
         "trial_id": f"abcde_{number}", "evaluated_params": {}, "path": f"/results/x/{number}",
         "status": "TERMINATED", "checkpoint": None, "restore_path": None, "error_file": None,
         "pickled_error_file": None, "relative_logdir": number, "trainable_name": "other",
-        "config": {}, "storage": SimpleNamespace(
+        "config": {}, "experiment_tag": number, "last_result": None, "storage": SimpleNamespace(
             experiment_driver_staging_path="/none", experiment_fs_path="/none"
         ),
     }  # fmt: skip
@@ -123,5 +123,6 @@ def resumable(
     one = trial(
         path=str(folder), status="PENDING", trainable_name="PPG", run_metadata=metadata,
         should_stop=lambda flat: any(flat[k] >= v for k, v in one.stopping_criterion.items()),
+        stopping_criterion={"training_iteration": rows[-1]} if rows else {},
     )  # fmt: skip
     return one

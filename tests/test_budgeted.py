@@ -8,7 +8,7 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 from toy_envs import EchoEnv
 
-from rllib_ppg import PPG, PPGConfig
+from rllib_ppg import PPG, PPGConfig, evaluate
 from rllib_ppg.core.run_clock import RunClock
 
 ROWS = 32
@@ -193,3 +193,35 @@ def test_the_last_checkpoint_has_no_frames_and_a_later_one_has_them(
         4, 5, 6,
     ]  # fmt: skip
     assert phases[-1]["aux_phases"] == 2 and phases[0]["policy_iterations"] == 1
+
+
+def test_what_is_evaluated_are_the_weights_handed_in_also_after_a_resume(
+    ray_local: None, tmp_path: Path
+):
+    def cartpole(**changes: Any) -> PPG:
+        config = PPGConfig().environment("CartPole-v1")
+        sizes = {**SIZES, "budget_env_steps": 5 * ROWS, "lr": 0.05}
+        return config.update_from_dict({**sizes, **changes}).build_algo()
+
+    def returns(player: PPG | str) -> list[float]:
+        return list(evaluate(player, episodes=8, num_envs=4, seed=5).returns)
+
+    algorithm, last = cartpole(**BEST), cartpole()
+    run(last)
+    algorithm.train()
+    algorithm._budget.note([1e6] * 100, ROWS, algorithm._weights)  # no later mean is above that
+    best = weights(algorithm)
+    expected = returns(algorithm)
+    assert returns(last) != expected
+    # Interrupted here; another process goes on from the checkpoint, and again after its end.
+    algorithm.save(str(tmp_path / "midway"))
+    resumed = cartpole(**BEST)
+    resumed.restore(str(tmp_path / "midway"))
+    run(resumed)
+    ended = resumed.save(str(tmp_path / "end")).checkpoint.path
+    assert returns(ended) == expected
+    again = cartpole(**BEST)
+    again.restore(ended)
+    run(again)
+    once_more = again.save(str(tmp_path / "again")).checkpoint.path
+    assert returns(once_more) == expected and torch.equal(weights(again), best)

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from rllib_ppg.app.experiment_state import (
+    KEPT,
     SETTINGS,
     ExperimentState,
-    kept_path,
+    kept_notes,
     mend_notes,
     noted_trials,
 )
@@ -48,13 +49,15 @@ def test_notes_are_copied_when_they_have_changed(tmp_path, storage):
             (staging / name).write_bytes(content(name, value))
             os.utime(staging / name, ns=(number, number))
         state.keep(storage)
-        for name in (NAME, SEARCHER):
-            assert kept_path(folder, name).read_bytes() == content(name, value)
-    kept_path(folder, NAME).write_text("changed by another")
+        kept = kept_notes(folder)
+        assert {name: kept[name].data for name in (NAME, SEARCHER)} == {
+            name: content(name, value) for name in (NAME, SEARCHER)
+        }
+    assert set(kept) == set(NAMES)
+    (folder / KEPT).write_text("changed by another")
     state.keep(storage)
-    assert kept_path(folder, NAME).read_text() == "changed by another", "nothing new to copy"
-    made = {path.name for path in folder.iterdir()} - {SETTINGS}
-    assert made == {kept_path(folder, name).name for name in NAMES}
+    assert (folder / KEPT).read_text() == "changed by another", "nothing new to copy"
+    assert {path.name for path in folder.iterdir()} == {SETTINGS, KEPT}
 
 
 def test_a_folder_that_cannot_be_written_is_tried_again(tmp_path, storage):
@@ -63,7 +66,7 @@ def test_a_folder_that_cannot_be_written_is_tried_again(tmp_path, storage):
     state.keep(storage)
     (tmp_path / "results").mkdir()
     state.keep(storage)
-    assert kept_path(tmp_path / "results", NAME).read_text() == "[]"
+    assert kept_notes(tmp_path / "results")[NAME].data == b"[]"
 
 
 def test_half_notes_are_dropped(tmp_path):
@@ -80,34 +83,58 @@ def write(path: Path, data: bytes, time: int) -> None:
     os.utime(path, ns=(time, time))
 
 
+def keep(folder: Path, word: str, time: int) -> None:
+    """Leave a copy of all notes as `ExperimentState` makes it."""
+    staging = folder / f"staging-{word}"
+    staging.mkdir()
+    for name in NAMES:
+        write(staging / name, content(name, word), time)
+    storage = SimpleNamespace(
+        experiment_driver_staging_path=str(staging), experiment_fs_path=str(folder)
+    )
+    ExperimentState().keep(storage)
+
+
 @pytest.mark.parametrize("broken", NAMES)
 @pytest.mark.parametrize("left", [0, 1, -1])
-def test_kept_notes_take_the_place_of_what_tune_left_half_written(tmp_path, broken, left):
+def test_kept_notes_take_the_place_of_all_where_one_is_half_written(tmp_path, broken, left):
+    keep(tmp_path, "kept", 1)
     for name in NAMES:
         write(tmp_path / name, content(name, "whole"), 2)
-        write(kept_path(tmp_path, name), content(name, "kept"), 1)
     write(tmp_path / broken, content(broken, "whole")[:left], 2)
     assert mend_notes(tmp_path)
     for name in NAMES:
-        expected = "kept" if name == broken else "whole"
-        assert (tmp_path / name).read_bytes() == content(name, expected)
+        assert (tmp_path / name).read_bytes() == content(name, "kept")
+
+
+def test_notes_of_different_moments_are_replaced_together(tmp_path):
+    keep(tmp_path, "kept", 2)
+    for name in NAMES:  # Tune was copying when it was killed
+        write(tmp_path / name, content(name, "own"), 1 if name == SEARCHER else 3)
+    assert mend_notes(tmp_path)
+    for name in NAMES:
+        assert (tmp_path / name).read_bytes() == content(name, "kept")
 
 
 def test_of_whole_notes_the_newer_ones_count(tmp_path):
-    write(tmp_path / SETTINGS, content(SETTINGS, "own"), 1)
-    write(tmp_path / NAME, content(NAME, "the last ones of a run that ended"), 2)
-    write(kept_path(tmp_path, NAME), content(NAME, "kept"), 1)
+    keep(tmp_path, "kept", 2)
+    for name in NAMES:
+        write(tmp_path / name, content(name, "the last ones of a run that ended"), 2)
     assert mend_notes(tmp_path)
-    assert (tmp_path / NAME).read_bytes() == content(NAME, "the last ones of a run that ended")
-    write(kept_path(tmp_path, NAME), content(NAME, "newer"), 3)
+    last = content(NAME, "the last ones of a run that ended")
+    assert (tmp_path / NAME).read_bytes() == last
+    keep(tmp_path, "newer", 3)
     assert mend_notes(tmp_path)
     assert (tmp_path / NAME).read_bytes() == content(NAME, "newer")
+    assert (tmp_path / NAME).stat().st_mtime_ns == 3
 
 
-def test_a_kept_copy_that_is_broken_replaces_nothing(tmp_path):
-    write(tmp_path / SETTINGS, content(SETTINGS, "own"), 1)
-    write(tmp_path / NAME, content(NAME, "own"), 1)
-    write(kept_path(tmp_path, NAME), b"[1", 2)
+@pytest.mark.parametrize("left", [0, 10, -5])
+def test_a_kept_copy_that_is_broken_replaces_nothing(tmp_path, left):
+    keep(tmp_path, "kept", 2)
+    for name in NAMES:
+        write(tmp_path / name, content(name, "own"), 1)
+    (tmp_path / KEPT).write_bytes((tmp_path / KEPT).read_bytes()[:left])
     assert mend_notes(tmp_path)
     assert (tmp_path / NAME).read_bytes() == content(NAME, "own")
 

@@ -96,6 +96,11 @@ def test_targets_losses_gradients_and_weights_of_every_step(path, case):
             winner_a.overwrite_policy_head(learner, expected)
         winner_files.assert_parameters(learner.network, expected, 2e-5)
 
-    winner_a.run_aux_epochs(learner, phase, own, envs, steps, after_first)
+    compare = winner_a.AuxComparison(own, envs, steps, after_first)
+    while not phase.done:
+        step = phase.step()
+        assert step is not None
+        compare(step)
+    compare.finish()
     winner_files.assert_parameters(learner.network, winner_files.named(own, "param1"), 2e-5)
     winner_a.assert_optimizers(learner, own.below("opt"))

@@ -1,33 +1,48 @@
-"""Whole runs of the generalization winner against its numbers: the order of all steps."""
+"""Whole runs of `PPG` as the generalization winner against its numbers: the order of all steps."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import count
 from typing import Any
 
 import golden_files
 import numpy as np
 import pytest
-import torch
 import winner_a
 import winner_files
+import winner_models
+import winner_replay
 from golden_files import Golden, case_id
-from winner_files import firsts_of
+from winner_replay import Recording
 
-from rllib_ppg import PPGConfig
-from rllib_ppg.algorithm.parts import gamma_rule, phase_plan, reward_pipeline, run_budget
-from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
-from rllib_ppg.core.returns import compute_gae, standardize
+from rllib_ppg import PPG
+from rllib_ppg.core.aux_phase import AuxPhase, AuxStep
+from rllib_ppg.core.learner import PolicyBatch, PolicyStep
+from rllib_ppg.core.reward_norm import StepTransform
 from rllib_ppg.core.segments import SegmentStore, segment_rows
-from rllib_ppg.core.value_targets import recomputed_targets
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 EXACT = {"rtol": 1e-9, "atol": 0}
 
+# What the files' own hyper-parameters say, or switch off.
+_SAID_BY_THE_FILE = (
+    "lr_schedule",
+    "aux_lr_schedule",
+    "value_lr_schedule",
+    "aux_mbsize",
+    "aux_precision",
+    "aux_augmentation",
+    "reward_clip",
+    "reward_transform",
+)
 
-def options(hp: Golden, envs: int, steps: int) -> dict[str, Any]:
+
+def options(golden: Golden) -> dict[str, Any]:
+    """The keys of the winner's experiment file, with a golden file's values where it has some."""
+    hp = golden.below("hp")
+    _, envs, steps = golden["batch/action"].shape
     total = hp.count("total_steps")
-    return {
+    file = winner_replay.experiment_options("winner_generalization", _SAID_BY_THE_FILE)
+    found = {
         **winner_a.policy_options(hp, envs * steps),
         **winner_a.reward_options(hp, hp.number("return_max")),
         **winner_a.aux_options(hp, steps),
@@ -37,25 +52,23 @@ def options(hp: Golden, envs: int, steps: int) -> dict[str, Any]:
         "aux_skips": hp.count("skips"),
         "max_aux_phases": hp.count("num_retunes"),
         "adaptive_gamma": bool(hp["adaptive_gamma"]),
-        "best_weights": True,
-        "budget_env_steps": total,
+        # The original ends no run before the guard of its best weights lets it.
+        "budget_env_steps": max(total, file["best_weights_min_env_steps"]),
+        "model": file["model"]
+        | {
+            "custom_model_config": file["model"]["custom_model_config"]
+            | winner_models.sizes_a(golden)
+        },
     }
+    return {**file, **found}
 
 
-def make_store(config: PPGConfig, obs_shape: tuple[int, ...]) -> SegmentStore:
-    return SegmentStore(
-        config.store_segments(),
-        config.rollout_fragment_length,
-        obs_shape,
-        with_returns=config.recomputes_targets,
-    )
-
-
-def permutations(golden: Golden, config: PPGConfig) -> Iterator[np.ndarray]:
+def permutations(golden: Golden) -> Iterator[np.ndarray]:
     """All that are drawn, in order."""
-    store = make_store(config, (1,))
-    for _ in range(config.n_pi):
-        store.append(np.arange(config.num_envs))
+    _, envs, steps = golden["batch/action"].shape
+    store = SegmentStore(golden.count("hp/n_pi") * envs, steps, (1,))
+    for _ in range(golden.count("hp/n_pi")):
+        store.append(np.arange(envs))
     phases = count()
     for i, drawn in enumerate(golden["pol/perm"]):
         yield from drawn
@@ -74,132 +87,151 @@ def aux_permutations(own: Golden, store: SegmentStore) -> Iterator[np.ndarray]:
         yield winner_a.store_order(rows, order)
 
 
-def assert_acting(learner: PhasicLearner, data: Golden) -> None:
-    """Compare values and log-probabilities of the weights of this moment."""
-    shape = data["action"].shape
-    with torch.no_grad():
-        output = learner.network(torch.from_numpy(data["obs"]).flatten(0, 1))
-    dist = learner.action_spec.distribution(output.logits)
-    logp = dist.logp(torch.from_numpy(data["action"]).flatten())
-    np.testing.assert_allclose(logp.numpy().reshape(shape), data["logp"], **winner_a.OUTPUT)
-    np.testing.assert_allclose(output.vf.numpy().reshape(shape), data["value"], **winner_a.OUTPUT)
-
-
-def run_aux_phase(
-    learner: PhasicLearner,
-    store: SegmentStore,
-    own: Golden,
-    gamma: float,
-    config: PPGConfig,
-    p: int,
-) -> None:
-    retarget = partial(recomputed_targets, gamma=gamma, lambda_=config.lambda_)
-    phase = learner.begin_aux_phase(store, retarget=retarget)
-    while phase.epoch == 0:
-        assert phase.step() is None
-    old = phase.old_inputs.numpy().reshape(own["old_logits"].shape)
-    np.testing.assert_allclose(old, own["old_logits"], **winner_a.OUTPUT)
-    values = phase.old_values.numpy().reshape(own["old_value"].shape)
-    np.testing.assert_allclose(values, own["old_value"], **winner_a.OUTPUT)
-    targets = store.value_targets.reshape(own["target"].shape)
-    np.testing.assert_allclose(targets, own["target"], **winner_a.OUTPUT)
-
-    def after_first() -> None:
-        if p == 0:
-            winner_a.overwrite_policy_head(learner, winner_files.named(own, "param_step1"))
-
-    envs, steps = config.num_envs, config.rollout_fragment_length
-    winner_a.run_aux_epochs(learner, phase, own, envs, steps, after_first)
-
-
-@pytest.mark.parametrize("path", winner_files.paths("a_cycle"), ids=case_id)
-def test_whole_run_of_policy_and_auxiliary_phases(path):
-    golden = golden_files.load(path)
-    iterations, envs, steps = golden["batch/action"].shape
-    hp = golden.below("hp")
-    config = winner_files.make_config(
-        envs,
-        steps,
-        whole=winner_a.is_whole(hp, hp.count("n_pi") * envs),
-        **options(hp, envs, steps),
-    )
-    learner = winner_a.make_learner(config, golden, "param0", permutations(golden, config))
-    pipeline, plan, budget = reward_pipeline(config), phase_plan(config), run_budget(config)
-    rule, store = gamma_rule(config), make_store(config, golden["batch/obs"].shape[3:])
-    before, env_steps = None, 0
-    for i in range(iterations):
-        data = per_iteration(golden, i)
-        learner.set_lr(*config.rates(env_steps, i + 1))
-        learner.set_entropy_coeff(config.scheduled("entropy_coeff", env_steps))
-        rates = [learner.lr, learner.aux_lr, learner.value_lr]
-        expected = [golden[f"lr_{which}"][i] for which in ("policy", "aux", "value")]
-        np.testing.assert_allclose(rates, expected, **EXACT)
-        np.testing.assert_allclose(learner.entropy_coeff, golden["ent_coef"][i], **EXACT)
-        gamma = rule.gamma if rule else config.gamma
-        np.testing.assert_allclose(gamma, golden["gamma"][i], **EXACT)
-        assert_acting(learner, data)
-
-        firsts = firsts_of(data["done"], before).T
-        begins, before = firsts[0], data["done"][:, -1]
-        rewards = pipeline(data["reward_raw"].T, firsts, np.arange(envs))
-        np.testing.assert_allclose(rewards.T, golden["reward"][i], **CLOSE)
-        env_steps += envs * steps
-        assert env_steps == golden["steps_total"][i]
-        mine = golden["batch/ep_iter"] == i
-        returns, lengths = golden["batch/ep_return"][mine], golden["batch/ep_length"][mine]
-        budget.note(returns.tolist(), env_steps, dict)
-        if rule is not None:
-            rule.note(returns.tolist(), lengths.tolist())
-        np.testing.assert_allclose(budget.best_return, golden["best_reward"][i], **EXACT)
-        assert budget.best_steps == golden["best_steps"][i]
-        assert not budget.used_up(env_steps, 0.0)
-
-        bootstrap = learner.values(data["final_ob"])
-        np.testing.assert_allclose(bootstrap, golden["bootstrap"][i], **winner_a.OUTPUT)
-        advantages, targets = compute_gae(
-            rewards,
-            data["value"].T,
-            bootstrap,
-            data["done"].T,
-            gamma=gamma,
-            lambda_=config.lambda_,
-        )
-        np.testing.assert_allclose(targets.T, golden["ret"][i], **winner_a.OUTPUT)
-        np.testing.assert_allclose(advantages.T, golden["adv"][i], **winner_a.OUTPUT)
-        standard = np.ascontiguousarray(standardize(advantages).T)
-        expected_std = golden["adv_std"][i].reshape(envs, steps)
-        np.testing.assert_allclose(standard, expected_std, **winner_a.OUTPUT)
-        batch = PolicyBatch(
-            data["obs"],
-            data["action"],
-            data["logp"],
-            standard,
-            np.ascontiguousarray(targets.T),
-            data["value"],
-        )
-        winner_a.run_policy_phase(learner, batch, golden.below("pol").at(i))
-        rows = store.append(np.arange(envs))
-        store.obs[rows] = data["obs"]
-        store.returns.write(
-            rows, rewards=rewards.T, dones=data["done"], bootstrap=bootstrap, begins=begins
-        )
-        place = plan.iteration()
-        assert (place == "aux") == golden["aux_phase"][i]
-        if place == "drop":
-            store.drop(rows)
-        if place == "aux":
-            p = plan.phases
-            run_aux_phase(learner, store, golden.below(f"aux{p}"), gamma, config, p)
-            plan.phase_done()
-            store.clear()
-        if rule is not None:
-            rule.move()
-        after = {k: v[i] for k, v in winner_files.named(golden, "param_after").items()}
-        winner_files.assert_parameters(learner.network, after, 2e-5)
-    winner_a.assert_optimizers(learner, golden.below("opt"))
-
-
 def per_iteration(golden: Golden, i: int) -> Golden:
     """The batch of one iteration, without the lists of episodes."""
     batch = golden.below("batch").arrays
     return Golden({k: v[i] for k, v in batch.items() if not k.startswith("ep_")})
+
+
+class Comparison:
+    """Compares all that PPG makes, when it makes it.
+
+    Args:
+        golden: The run.
+        algorithm: PPG, which has not begun yet.
+    """
+
+    def __init__(self, golden: Golden, algorithm: PPG) -> None:
+        self.golden, self.algorithm = golden, algorithm
+        self.learner = algorithm._learner
+        self.iteration, self.phase = -1, -1
+        self.phases: list[tuple[AuxPhase, winner_a.AuxComparison]] = []
+        winner_replay.watch(algorithm, self.policy_phase, self.aux_phase)
+
+    def policy_phase(self, batch: PolicyBatch, steps: Iterator[PolicyStep]) -> Iterator[PolicyStep]:
+        self.iteration += 1
+        i, golden = self.iteration, self.golden
+        self.assert_used(i)
+        data = per_iteration(golden, i)
+        np.testing.assert_array_equal(batch.actions, data["action"])
+        np.testing.assert_allclose(batch.vf_preds, data["value"], **winner_a.OUTPUT)
+        np.testing.assert_allclose(batch.logp, data["logp"], **winner_a.OUTPUT)
+        self.assert_rewards(i)
+        np.testing.assert_allclose(batch.value_targets, golden["ret"][i], **winner_a.OUTPUT)
+        advantages = batch.value_targets - batch.vf_preds
+        np.testing.assert_allclose(advantages, golden["adv"][i], **winner_a.OUTPUT)
+        expected = golden["adv_std"][i].reshape(batch.advantages.shape)
+        np.testing.assert_allclose(batch.advantages, expected, **winner_a.OUTPUT)
+        own = golden.below("pol").at(i)
+        yield from winner_a.compared_policy_steps(self.learner, batch, steps, own)
+
+    def assert_used(self, i: int) -> None:
+        """Compare rates and coefficients of this moment with those that iteration i used."""
+        golden, learner = self.golden, self.learner
+        found = {
+            "lr_policy": learner.lr,
+            "lr_aux": learner.aux_lr,
+            "lr_value": learner.value_lr,
+            "ent_coef": learner.entropy_coeff,
+            "gamma": self.algorithm.gamma,
+        }
+        for name, value in found.items():
+            np.testing.assert_allclose(value, golden[name][i], **EXACT, err_msg=name)
+
+    def assert_rewards(self, i: int) -> None:
+        golden, algorithm = self.golden, self.algorithm
+        np.testing.assert_allclose(algorithm._rewards.last.T, golden["reward"][i], **CLOSE)
+        store, envs = algorithm._store, algorithm.config.num_envs
+        stored = store.returns.bootstrap[store.count - envs : store.count]
+        np.testing.assert_allclose(stored, golden["bootstrap"][i], **winner_a.OUTPUT)
+        transform = algorithm._rewards.transform
+        if not isinstance(transform, StepTransform):
+            assert not golden["hp/standardize_rewards"]
+            return
+        np.testing.assert_allclose(transform.moments.mean, golden["rn/ret_mean"][i], **CLOSE)
+        np.testing.assert_allclose(transform.moments.var, golden["rn/ret_var"][i], **CLOSE)
+        np.testing.assert_allclose(transform.moments.count, golden["rn/ret_count"][i], **CLOSE)
+        np.testing.assert_allclose(transform.returns, golden["rn/ret"][i], **CLOSE)
+
+    def aux_phase(self, phase: AuxPhase) -> Any:
+        self.phase += 1
+        own = self.golden.below(f"aux{self.phase}")
+        p, config = self.phase, self.algorithm.config
+
+        def after_first() -> None:
+            if p == 0:
+                recorded = winner_files.named(own, "param_step1")
+                winner_a.overwrite_policy_head(self.learner, recorded)
+
+        compare = winner_a.AuxComparison(
+            own, config.num_envs, config.rollout_fragment_length, after_first
+        )
+        self.phases.append((phase, compare))
+
+        def after(step: AuxStep) -> None:
+            self.assert_used(self.iteration)  # an auxiliary phase keeps its iteration's
+            compare(step)
+
+        return after
+
+    def end_iteration(self, i: int) -> None:
+        """Compare what an iteration, and the auxiliary phase after it, leave."""
+        golden, algorithm = self.golden, self.algorithm
+        assert self.iteration == i
+        assert algorithm._env_steps == golden["steps_total"][i]
+        np.testing.assert_allclose(algorithm._budget.best_return, golden["best_reward"][i], **EXACT)
+        assert algorithm._budget.best_steps == golden["best_steps"][i]
+        if golden["best_steps"][i] == golden["steps_total"][i]:
+            self.assert_kept(i)
+        assert len(self.phases) == golden["aux_phase"][: i + 1].sum()
+        if golden["aux_phase"][i]:
+            self.end_aux_phase()
+        after = {k: v[i] for k, v in winner_files.named(golden, "param_after").items()}
+        winner_files.assert_parameters(self.learner.network, after, 2e-5)
+
+    def assert_kept(self, i: int) -> None:
+        """Compare the best weights: those that acted in iteration i, before it was learned from."""
+        golden, kept = self.golden, self.algorithm._budget.weights
+        name = "param_after" if i else "param0"
+        for key, expected in winner_files.named(golden, name).items():
+            expected = expected[i - 1] if i else expected
+            np.testing.assert_allclose(
+                kept[f"network.{key}"], expected, rtol=0, atol=2e-5, err_msg=key
+            )
+
+    def end_aux_phase(self) -> None:
+        phase, compare = self.phases[-1]
+        compare.finish()
+        own = self.golden.below(f"aux{self.phase}")
+        old = phase.old_inputs.numpy().reshape(own["old_logits"].shape)
+        np.testing.assert_allclose(old, own["old_logits"], **winner_a.OUTPUT)
+        values = phase.old_values.numpy().reshape(own["old_value"].shape)
+        np.testing.assert_allclose(values, own["old_value"], **winner_a.OUTPUT)
+        store = self.algorithm._store  # cleared, but nothing was written to it since
+        targets = store.value_targets.reshape(own["target"].shape)
+        np.testing.assert_allclose(targets, own["target"], **winner_a.OUTPUT)
+
+
+@pytest.mark.parametrize("path", winner_files.paths("a_cycle"), ids=case_id)
+def test_whole_run_of_policy_and_auxiliary_phases(path, ray_local):
+    golden = golden_files.load(path)
+    data, hp = golden.below("batch"), golden.below("hp")
+    iterations, envs, _ = data["action"].shape
+    recording = Recording(
+        data["obs"], data["final_ob"], data["action"], data["reward_raw"], data["done"]
+    )
+    algorithm = winner_replay.build(
+        options(golden),
+        recording,
+        golden.count("cfg/nact"),
+        winner_files.named(golden, "param0"),
+        permutations=permutations(golden),
+        whole=winner_a.is_whole(hp, hp.count("n_pi") * envs),
+    )
+    comparison = Comparison(golden, algorithm)
+    for i in range(iterations):
+        results = winner_replay.train_iteration(algorithm)
+        assert not any(result["done"] for result in results)
+        comparison.end_iteration(i)
+    winner_a.assert_optimizers(comparison.learner, golden.below("opt"))
+    algorithm.stop()

@@ -1,6 +1,7 @@
-"""A whole run of the sample-efficiency winner against its numbers, from raw rewards to weights."""
+"""Whole runs of `PPG` as the sample-efficiency winner against its numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import golden_files
 import numpy as np
@@ -8,25 +9,29 @@ import pytest
 import torch
 import winner_b
 import winner_files
+import winner_models
+import winner_replay
 from golden_files import Golden, case_id
-from winner_files import firsts_of
+from winner_replay import Recording
 
-from rllib_ppg import PPGConfig
-from rllib_ppg.algorithm.parts import phase_plan, reward_pipeline
-from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
-from rllib_ppg.core.returns import compute_gae, standardize
+from rllib_ppg import PPG
+from rllib_ppg.core.aux_phase import AuxPhase, AuxStep
+from rllib_ppg.core.frames import Rows
+from rllib_ppg.core.learner import PolicyBatch, PolicyStep
 from rllib_ppg.core.reward_norm import FragmentTransform
 from rllib_ppg.core.segments import segment_rows
-from rllib_ppg.envs.state_counts import Counts, Penalties
+from rllib_ppg.envs.procgen_options import parse_options
+from rllib_ppg.envs.state_counts import EPISODE_STEP, NUM_UNIQUE_STATES, Counts
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def permutations(golden: Golden, envs: int, steps: int, stored: int) -> Iterator[np.ndarray]:
+def permutations(golden: Golden) -> Iterator[np.ndarray]:
     """All that are drawn, in order."""
-    obs = golden["seg/ob"][:stored]
+    stored = golden.count("hp/aux_every")
+    _, envs, steps = golden["seg/action"].shape
     zeros = np.zeros((stored, envs, steps))
-    store = winner_b.fill_store(obs, zeros, zeros)
+    store = winner_b.fill_store(golden["seg/ob"][:stored], zeros, zeros)
     order, phase = segment_rows(store.pairs(), steps), 0
     for i, fired in enumerate(golden["aux_fired"]):
         yield from winner_b.permutations(winner_b.filled(golden["pol/mb_row"][i]), envs * steps)
@@ -36,145 +41,193 @@ def permutations(golden: Golden, envs: int, steps: int, stored: int) -> Iterator
             phase += 1
 
 
-def shifts(golden: Golden):
+def shifts(golden: Golden) -> Callable[..., Any]:
     """All shifts that are drawn, in order."""
     recorded = iter(golden["aux/shift"].reshape(-1, *golden["aux/shift"].shape[2:]))
     return lambda shape: {"augment/shift": next(recorded)[: shape[0]]}
 
 
-def assert_acting(learner: PhasicLearner, seg: Golden) -> None:
-    shape = seg["action"].shape
-    with torch.no_grad():
-        output = learner.network(
-            torch.from_numpy(seg["ob"]).flatten(0, 1),
-            torch.from_numpy(seg["prev_action"]).flatten(),
-        )
-    dist = learner.action_spec.distribution(output.logits)
-    found = {
-        "logits": output.logits,
-        "value": output.vf,
-        "logp": dist.logp(torch.from_numpy(seg["action"]).flatten()),
-    }
-    for name, value in found.items():
-        value = value.numpy().reshape(seg[name].shape)
-        np.testing.assert_allclose(value, seg[name], **winner_b.OUTPUT, err_msg=name)
-    assert shape == output.vf.reshape(shape).shape
-
-
-def shaped(seg: Golden, hp: Golden) -> np.ndarray:
-    """Raw rewards with the penalty for steps that change nothing (N, T)."""
-    counts = Counts(
-        np.ones_like(seg["t"]), seg["num_unique_states"], seg["matches_previous_obs"], seg["t"]
-    )
-    penalties = Penalties(hp.number("noop_reward"), hp.count("noop_min_timestep"))
-    return seg["reward_raw"] + penalties(counts, seg["done"])
-
-
-def assert_after(learner: PhasicLearner, golden: Golden, at: tuple[int, ...]) -> None:
-    """Compare the weights that are recorded after every step, and all norms."""
-    arrays = golden.arrays
-    recorded = {
-        winner_files.rename(name.removeprefix("after_")): torch.from_numpy(np.array(v[at]))
-        for name, v in arrays.items()
-        if name.startswith("after_")
-    }
-    winner_files.assert_parameters(learner.network, recorded, winner_b.WEIGHTS)
-
-
-def assert_norms(learner: PhasicLearner, names: list[str], expected: np.ndarray) -> None:
-    weights = learner.network.state_dict()
-    norms = [float(weights[winner_files.rename(name)].norm()) for name in names]
-    np.testing.assert_allclose(norms, expected, **winner_b.NORM)
-
-
-def make_config(golden: Golden, envs: int, steps: int) -> PPGConfig:
+def options(golden: Golden) -> dict[str, Any]:
+    """The keys of the winner's experiment file, with a golden file's values where it has some."""
     hp = golden.below("hp")
-    options = winner_b.options(hp)
-    return winner_b.make_config(
-        golden,
-        envs,
-        steps,
-        n_epoch_pi=hp.count("epochs"),
-        n_epoch_vf=hp.count("epochs"),
-        mbsize_rows=hp.count("minibatch"),
-        aux_mbsize_rows=hp.count("minibatch"),
-        n_aux_epochs=hp.count("aux_epochs"),
-        n_pi=hp.count("aux_every"),
-        aux_augmentation="random_translate",
-        reward_transform={"type": "fragment", "alpha": hp.number("alpha")},
-        **options,
+    file = winner_replay.experiment_options("winner_sample_efficiency")
+    found = {
+        **winner_b.options(hp),
+        "n_epoch_pi": hp.count("epochs"),
+        "n_epoch_vf": hp.count("epochs"),
+        "mbsize_rows": hp.count("minibatch"),
+        "aux_mbsize_rows": hp.count("minibatch"),
+        "n_aux_epochs": hp.count("aux_epochs"),
+        "n_pi": hp.count("aux_every"),
+        # One worker made the numbers.
+        "reward_transform": file["reward_transform"] | {"alpha": hp.number("alpha"), "groups": 1},
+        "model": file["model"]
+        | {
+            "custom_model_config": file["model"]["custom_model_config"]
+            | winner_models.sizes_b(golden)
+        },
+    }
+    return {**file, **found}
+
+
+def recording(golden: Golden) -> Recording:
+    """The run's games, counted and shaped as the experiment file's options say."""
+    seg, hp = golden.below("seg"), golden.below("hp")
+    bare = Recording(seg["ob"], seg["ob_last"], seg["action"], seg["reward_raw"], seg["done"])
+    shown, dones = bare.shown(), bare.by_step(seg["done"])
+    same = (shown[1:] == shown[:-1])[..., -bare.frame_size :].all(axis=(2, 3, 4))
+    matches = np.where(dones, bare.by_step(seg["matches_previous_obs"]), same)
+    episode_step = np.zeros_like(dones, np.int64)
+    for i in range(1, len(dones)):
+        episode_step[i] = np.where(dones[i - 1], 0, episode_step[i - 1] + 1)
+    unique = bare.by_step(seg["num_unique_states"])
+    penalties = parse_options(
+        {
+            "noop_reward": hp.number("noop_reward"),
+            "noop_min_timestep": hp.count("noop_min_timestep"),
+        }
+    ).penalties
+    assert penalties is not None
+    shaping = penalties(Counts(np.ones_like(unique), unique, matches, episode_step), dones)
+
+    def by_iteration(array: np.ndarray) -> np.ndarray:
+        iterations, envs, steps = seg["action"].shape
+        return array.reshape(iterations, steps, envs).swapaxes(1, 2)
+
+    columns = {
+        NUM_UNIQUE_STATES: seg["num_unique_states"],
+        EPISODE_STEP: by_iteration(episode_step),
+    }
+    return Recording(
+        bare.obs,
+        bare.final_obs,
+        bare.actions,
+        bare.rewards,
+        bare.dones,
+        shaping=by_iteration(shaping),
+        columns=columns,
     )
+
+
+class Comparison:
+    """Compares all that PPG makes, when it makes it.
+
+    Args:
+        golden: The run.
+        algorithm: PPG, which has not begun yet.
+    """
+
+    def __init__(self, golden: Golden, algorithm: PPG) -> None:
+        self.golden, self.algorithm = golden, algorithm
+        self.learner = algorithm._learner
+        self.names = golden["param_names"].tolist()
+        self.iteration, self.made = -1, [0] * int(golden["aux_fired"].sum())
+        self.phases: list[AuxPhase] = []
+        winner_replay.watch(algorithm, self.policy_phase, self.aux_phase)
+
+    def policy_phase(self, batch: PolicyBatch, steps: Iterator[PolicyStep]) -> Iterator[PolicyStep]:
+        self.iteration += 1
+        i = self.iteration
+        seg, own = self.golden.below("seg").at(i), self.golden.below("pol")
+        self.assert_batch(batch, seg)
+        self.assert_rewards(i)
+        for k, rows in enumerate(winner_b.filled(own["mb_row"][i])):
+            step = next(steps)
+            assert step.units.tolist() == rows.tolist()
+            winner_b.assert_policy_step(self.learner, step.stats, own.at(i), k)
+            self.assert_after(own, (i, k))
+            yield step
+        assert next(steps, None) is None
+
+    def assert_batch(self, batch: PolicyBatch, seg: Golden) -> None:
+        found = {
+            "action": batch.actions,
+            "t": batch.episode_step,
+            "num_unique_states": batch.num_unique_states,
+        }
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, seg[name], err_msg=name)
+        rows = torch.arange(batch.logp.size)
+        inputs = batch.obs.inputs(Rows(rows, rows), self.learner.device)
+        before = inputs.prev_actions.numpy().reshape(seg["prev_action"].shape)
+        np.testing.assert_array_equal(before, seg["prev_action"])
+        with torch.no_grad():
+            logits = self.learner.network(*inputs).logits.numpy()
+        close = {
+            "logits": logits.reshape(seg["logits"].shape),
+            "value": batch.vf_preds,
+            "logp": batch.logp,
+            "vtarg": batch.value_targets,
+            "adv_raw": batch.value_targets - batch.vf_preds,
+            "adv": batch.advantages,
+        }
+        for name, array in close.items():
+            np.testing.assert_allclose(array, seg[name], **winner_b.OUTPUT, err_msg=name)
+
+    def assert_rewards(self, i: int) -> None:
+        golden, rewards = self.golden, self.algorithm._rewards
+        np.testing.assert_allclose(rewards.last.T, golden["seg/reward"][i], **CLOSE)
+        transform = rewards.transform
+        assert isinstance(transform, FragmentTransform)
+        np.testing.assert_allclose(transform.mean, golden["rnorm/stat_mean"][i], **CLOSE)
+        np.testing.assert_allclose(transform.var, golden["rnorm/stat_var"][i], **CLOSE)
+        assert transform.count.tolist() == [golden["rnorm/stat_n"][i]]
+
+    def assert_after(self, own: Golden, at: tuple[int, ...]) -> None:
+        """Compare the weights that are recorded after every step, and all norms."""
+        recorded = {
+            winner_files.rename(name.removeprefix("after_")): torch.from_numpy(np.array(v[at]))
+            for name, v in own.arrays.items()
+            if name.startswith("after_")
+        }
+        winner_files.assert_parameters(self.learner.network, recorded, winner_b.WEIGHTS)
+        weights = self.learner.network.state_dict()
+        norms = [float(weights[winner_files.rename(name)].norm()) for name in self.names]
+        np.testing.assert_allclose(norms, own["param_norm"][at], **winner_b.NORM)
+
+    def aux_phase(self, phase: AuxPhase) -> Callable[[AuxStep], None]:
+        p, own = len(self.phases), self.golden.below("aux")
+        self.phases.append(phase)
+        winner_b.assert_weights(self.learner, self.golden, f"param_before_aux{p}")
+        minibatches = winner_b.filled(own["mb_row"][p])
+
+        def after(step: AuxStep) -> None:
+            k = self.made[p]
+            assert step.units.tolist() == minibatches[k].tolist()
+            winner_b.assert_aux_step(self.learner, step.stats, own.at(p), k)
+            self.assert_after(own, (p, k))
+            self.made[p] += 1
+
+        return after
+
+    def end_iteration(self, i: int) -> None:
+        """Compare what an iteration, and the auxiliary phase after it, leave."""
+        golden = self.golden
+        assert self.iteration == i
+        assert len(self.phases) == golden["aux_fired"][: i + 1].sum()
+        winner_b.assert_weights(self.learner, golden, f"param_after_iter{i}")
+        if golden["aux_fired"][i]:
+            p = len(self.phases) - 1
+            assert self.made[p] == len(golden["aux/mb_row"][p])
+            expected = golden["aux/old_logits"][p]
+            found = self.phases[p].old_inputs.numpy().reshape(expected.shape)
+            np.testing.assert_allclose(found, expected, **winner_b.OUTPUT)
 
 
 @pytest.mark.parametrize("path", winner_files.paths("b_cycle"), ids=case_id)
-def test_whole_run_of_policy_and_auxiliary_phases(path):
+def test_whole_run_of_policy_and_auxiliary_phases(path, ray_local):
     golden = golden_files.load(path)
-    hp, names = golden.below("hp"), golden["param_names"].tolist()
-    iterations, envs, steps = golden["seg/action"].shape
-    config = make_config(golden, envs, steps)
-    drawn = permutations(golden, envs, steps, config.n_pi)
-    learner = winner_b.make_learner(config, golden, "param0", drawn, shifts(golden))
-    pipeline, plan, before = reward_pipeline(config), phase_plan(config), None
-    for i in range(iterations):
-        seg = golden.below("seg").at(i)
-        assert_acting(learner, seg)
-        rewards = pipeline(shaped(seg, hp).T, firsts_of(seg["done"], before).T, np.arange(envs))
-        before = seg["done"][:, -1]
-        np.testing.assert_allclose(rewards.T, seg["reward"], **CLOSE)
-        transform = pipeline.transform
-        assert isinstance(transform, FragmentTransform)
-        np.testing.assert_allclose(transform.mean[0], golden["rnorm/stat_mean"][i], **CLOSE)
-        np.testing.assert_allclose(transform.var[0], golden["rnorm/stat_var"][i], **CLOSE)
-        assert transform.count[0] == golden["rnorm/stat_n"][i]
-        advantages, targets = compute_gae(
-            rewards,
-            seg["value"].T,
-            learner.values(seg["ob_last"], np.ascontiguousarray(seg["action"][:, -1])),
-            seg["done"].T,
-            gamma=config.gamma,
-            lambda_=config.lambda_,
-        )
-        np.testing.assert_allclose(advantages.T, seg["adv_raw"], **winner_b.OUTPUT)
-        np.testing.assert_allclose(targets.T, seg["vtarg"], **winner_b.OUTPUT)
-        standard = standardize(advantages, std_min=config.advantage_std_min).T
-        np.testing.assert_allclose(standard, seg["adv"], **winner_b.OUTPUT)
-        batch = PolicyBatch(
-            seg["ob"],
-            seg["action"],
-            seg["logp"],
-            np.ascontiguousarray(standard),
-            np.ascontiguousarray(targets.T),
-            seg["value"],
-            prev_actions=seg["prev_action"],
-            num_unique_states=seg["num_unique_states"],
-            episode_step=seg["t"],
-        )
-        policy = golden.below("pol")
-        made = learner.policy_steps(batch)
-        for k in range(len(policy["mb_row"][i])):
-            winner_b.assert_policy_step(learner, next(made).stats, policy.at(i), k)
-            assert_after(learner, policy, (i, k))
-            assert_norms(learner, names, policy["param_norm"][i, k])
-        assert next(made, None) is None
-        place = plan.iteration()
-        assert (place == "aux") == golden["aux_fired"][i]
-        if place == "aux":
-            run_aux_phase(learner, golden, i, plan.phases, names)
-            plan.phase_done()
-        winner_b.assert_weights(learner, golden, f"param_after_iter{i}")
-
-
-def run_aux_phase(learner: PhasicLearner, golden: Golden, i: int, p: int, names: list[str]) -> None:
-    winner_b.assert_weights(learner, golden, f"param_before_aux{p}")
-    own, seg = golden.below("aux"), golden.below("seg")
-    stored = slice(i + 1 - own["old_logits"].shape[1], i + 1)
-    store = winner_b.fill_store(seg["ob"][stored], seg["prev_action"][stored], seg["vtarg"][stored])
-    phase = learner.begin_aux_phase(store)
-    winner_b.record(phase, own["old_logits"][p])
-    for k in range(len(own["mb_row"][p])):
-        step = phase.step()
-        assert step is not None
-        winner_b.assert_aux_step(learner, step.stats, own.at(p), k)
-        assert_after(learner, own, (p, k))
-        assert_norms(learner, names, own["param_norm"][p, k])
-    assert phase.done
+    algorithm = winner_replay.build(
+        options(golden),
+        recording(golden),
+        golden.count("cfg/nact"),
+        winner_files.named(golden, "param0"),
+        permutations=permutations(golden),
+        draw=shifts(golden),
+    )
+    assert algorithm._store.frame_stack == recording(golden).frame_stack == 2
+    comparison = Comparison(golden, algorithm)
+    for i in range(len(golden["aux_fired"])):
+        winner_replay.train_iteration(algorithm)
+        comparison.end_iteration(i)
+    algorithm.stop()

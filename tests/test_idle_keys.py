@@ -16,7 +16,8 @@ from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[1] / "experiments"
-FILES = sorted(p.stem for p in FOLDER.glob("*.yaml") if not p.name.startswith("challenge_"))
+OTHERS = ("ablation_", "challenge_")
+FILES = sorted(p.stem for p in FOLDER.glob("*.yaml") if not p.name.startswith(OTHERS))
 STEP = {"minibatch_unit": "step"}
 DRAC = {"drac_weight": 0.1, "drac_augmentation": "random_translate"}
 
@@ -39,6 +40,11 @@ def network(**settings: Any) -> dict[str, Any]:
         ({"drac_policy_weight": 2}, "drac_policy_weight has no effect with drac_weight=0"),
         ({"drac_augmentation": "random_translate"}, "drac_augmentation has no effect with drac_we"),
         ({"drac_ucb": {}}, "drac_ucb has no effect with drac_weight=0"),
+        ({"return_max": 7}, "return_max=7 has no effect without reward_clip: return_max or adapti"),
+        (
+            {**DRAC, "drac_value_weight": 0, "drac_policy_weight": 0},
+            "drac_weight=0.1 has no effect with drac_value_weight=0 and drac_policy_weight=0",
+        ),
         ({"best_weights_min_env_steps": 5}, "best_weights_min_env_steps has no effect with best_w"),
         ({"budget_margin_s": 5}, "budget_margin_s has no effect with budget_s=None; set budget_s"),
         ({"lr": 1e-3, "lr_schedule": [[0, 1e-4], [9, 0]]}, "lr=0.001 has no effect with lr_sched"),
@@ -80,6 +86,9 @@ def test_a_key_without_effect_is_refused_in_a_sentence(keys: dict[str, Any], wor
         {"lr": 1e-3, "lr_schedule": [[0, 1e-3], [1000, 0]]},
         {"lr_schedule": [[0, 1e-3], [1000, 0]]},
         {**DRAC, "drac_value_weight": 2},
+        {**DRAC, "drac_value_weight": 0},
+        {"return_max": 7, "adaptive_gamma": True},
+        {"return_max": 7, "reward_clip": "return_max"},
         {"budget_s": 100, "budget_margin_s": 5},
         {"reward_transform": "fragment"},
     ],

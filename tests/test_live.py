@@ -122,3 +122,19 @@ def test_the_newest_evaluation_stays_until_the_next(view: LiveView):
     assert "test 4 +- 0.5, at 100 steps" in text
     assert re.search(r"sync .* evaluation \d+%", text)
     assert "evaluation" not in shown(view, result(1, 100))
+
+
+def test_of_many_trials_those_with_the_newest_results_have_a_line(view: LiveView):
+    for number in range(20):
+        text = shown(view, result(), trials=30, number=f"{number:05}")
+    assert "00019" in text and "00005" in text and "00004" not in text
+    assert "5 others" in text and "10 not started yet" in text
+    assert "00000" in shown(view, result(2), trials=30, number="00000")
+
+
+def test_a_trial_whose_values_change_keeps_its_line(view: LiveView):
+    one = trial("00000", evaluated_params={"lr": 0.1}, config={"lr": 0.1})
+    for lr in (0.1, 0.2):
+        one.config["lr"] = lr
+        view.result(one, Progress(STOP), 2)
+    assert "lr=0.2" in drawn(view) and "lr=0.1" not in drawn(view)

@@ -79,7 +79,8 @@ def test_the_metadata_name_pythons_licence_and_extras(metadata: Message):
     assert metadata["Name"] == "rllib-ppg"
     assert set(metadata["Requires-Python"].split(",")) == {">=3.10", "<3.13"}
     assert metadata["License-Expression"] == "MIT"
-    assert set(metadata.get_all("Provides-Extra")) == {"cluster", "dev", "mlflow", "video", "wandb"}
+    extras = {"cluster", "dev", "mlflow", "optuna", "video", "wandb"}
+    assert set(metadata.get_all("Provides-Extra")) == extras
 
 
 def test_python_dash_m_does_what_the_command_does():

@@ -177,13 +177,13 @@ def test_a_run_with_many_parts_goes_on_bit_for_bit(ray_local, tmp_path, before: 
 
 def test_the_run_ends_at_its_budget_with_the_best_weights(ray_local):
     algorithm = make_config(
-        n_aux_epochs=0, best_weights=True, budget_env_steps=96, best_weights_min_env_steps=0
+        n_aux_epochs=0, best_weights=True, budget_env_steps=97, best_weights_min_env_steps=0
     ).build_algo()
     acted, results = [], []
     while not results or not results[-1].get("done"):
         acted.append(weights_of(algorithm))
         results.append(algorithm.train())
-    assert len(results) == 4, "the fourth iteration is the first above 96 steps"
+    assert len(results) == 4, "the fourth iteration of 32 steps goes beyond 97"
     best = algorithm._budget.best_steps // 32
     np.testing.assert_array_equal(weights_of(algorithm), acted[best - 1])
     assert algorithm._totals["policy_iterations"] == 3

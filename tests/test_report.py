@@ -154,3 +154,13 @@ def test_resuming_leaves_a_restore_out():
 def test_a_checkpoint_that_was_restored_is_not_called_this_runs(tmp_path: Path):
     end = ended(checkpoint="/other/checkpoint_9", restore_path="/other/checkpoint_9")
     assert end.checkpoint is None
+
+
+def test_on_a_cluster_the_end_of_the_traceback_is_shown(tmp_path: Path):
+    failed = failed_trial(tmp_path, ValueError("melted"))
+    failed.path = str(tmp_path)
+    end = trial_end(failed, None, "ERROR")
+    assert "Traceback" not in closing(tmp_path, end)
+    text = closing(tmp_path, end, error_lines=12)
+    assert "\n  last lines of the error:\n    Traceback ...\n    ValueError: melted\n" in text
+    assert "\n    ValueError: melted\n" in closing(tmp_path, end, error_lines=1)

@@ -139,3 +139,29 @@ def test_a_containers_limit_less_what_it_uses_is_free(monkeypatch, tmp_path, nam
 
 def test_inside_ray_the_clusters_cpus_count(ray_local):
     assert available()["CPU"] == 3
+
+
+@pytest.mark.parametrize(
+    ("gpus", "share"),
+    [(0, 0), (1, 1), (3, 1), (0.5, 0.5), (0.75, 0.5), (0.3, 0.25)],
+)
+def test_a_learner_takes_one_gpu_or_a_share_that_fills_them(gpus: float, share: float):
+    assert resources.gpu_share(gpus) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "runners", "each"), [(8, 4, 1), (8, 7, 1), (8, 14, 0.5), (8, 16, 0.43), (1, 4, 0.0)]
+)
+def test_workers_share_the_cpus_that_are_too_few(cpus: float, runners: int, each: float):
+    with resources.assume(cpus, 0):
+        assert resources.cpus_of_each(runners, main_cpus=1) == each
+        assert 1 + runners * resources.cpus_of_each(runners, main_cpus=1) <= max(cpus, 1)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "learner", "runners", "each"),
+    [(0, 0, 4, 0), (1, 1, 4, 0), (1, 0, 4, 0.25), (2, 1, 3, 1 / 3), (4, 1, 2, 1), (2, 1, 0, 0)],
+)
+def test_workers_share_the_gpus_that_the_learner_leaves(gpus, learner, runners, each):
+    with resources.assume(8, gpus):
+        assert resources.gpus_of_each(runners, learner) == pytest.approx(each)

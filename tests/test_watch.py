@@ -39,7 +39,7 @@ def failing(folder: Path, error: Exception, **values) -> SimpleNamespace:
     return trial(pickled_error_file=str(path), run_metadata=metadata, **values)
 
 
-def added(one: SimpleNamespace) -> str:
+def added(one: SimpleNamespace, scheduler: TrialScheduler | None = None) -> str:
     """Let Tune's own controller take up a trial; returns how it has sorted it."""
     statuses = ("pending", "running", "paused", "stopped", "failed")
     sets: dict[str, set] = {f"_{status}_trials": set() for status in statuses}
@@ -47,7 +47,8 @@ def added(one: SimpleNamespace) -> str:
         **sets, _placeholder_resolvers=None, _trials=[], _live_trials=set(), _iteration=0,
         _pending_trials_list=[], _resources_to_pending_trials=defaultdict(set),
         _callbacks=SimpleNamespace(on_step_end=lambda **info: None), _wrapped=lambda: controller,
-        _scheduler_alg=OrderlyScheduler(FIFOScheduler()), _mark_trial_to_checkpoint=lambda t: None,
+        _scheduler_alg=OrderlyScheduler(scheduler or FIFOScheduler()),
+        _mark_trial_to_checkpoint=lambda t: None,
     )  # fmt: skip
     taken = Hashable(one)
     TuneController.add_trial(controller, taken)
@@ -81,6 +82,26 @@ def test_a_request_pauses_every_trial_with_its_next_result(watch: RunWatch):
     signal.raise_signal(signal.SIGINT)
     assert scheduler.on_trial_result(None, trial(), {}) == TrialScheduler.PAUSE
     assert scheduler.choose_trial_to_run(None) is None
+
+
+@pytest.mark.parametrize(
+    ("statuses", "chosen"),
+    [
+        (["TERMINATED", "PAUSED"], 1),
+        (["RUNNING", "PAUSED"], None),
+        (["PENDING", "PAUSED"], None),
+        (["TERMINATED"], None),
+    ],
+)
+def test_a_paused_trial_that_its_scheduler_has_forgotten_goes_on(watch, statuses, chosen):
+    class Forgetful(FIFOScheduler):
+        def choose_trial_to_run(self, tune_controller):
+            return None
+
+    trials = [trial(f"{n:05}", status=status) for n, status in enumerate(statuses)]
+    controller = SimpleNamespace(get_trials=lambda: trials)
+    found = OrderlyScheduler(Forgetful()).choose_trial_to_run(controller)
+    assert found is (None if chosen is None else trials[chosen])
 
 
 def test_what_the_inner_scheduler_stops_stays_stopped(watch: RunWatch):
@@ -152,6 +173,16 @@ def test_a_trial_that_had_reached_its_end_is_not_trained_on(tmp_path: Path):
         with Interrupt() as i, RunWatch(PlainView("x", io.StringIO()), i, stop_keys) as watch:
             assert added(one) == status
             assert watch.progress[one.trial_id].iteration == 3
+
+
+def test_a_trial_that_its_scheduler_has_ended_is_not_trained_on(tmp_path: Path):
+    one = resumable(tmp_path, checkpoints=[3], rows=[1, 2, 3])
+    one.stopping_criterion = {"training_iteration": 9}  # so it was not for that
+    with Interrupt() as i:
+        keys = {"training_iteration": 9}
+        with RunWatch(PlainView("x", io.StringIO()), i, keys):
+            goal = {"metric": "env_runners/episode_return_mean", "mode": "max"}
+            assert added(one, AsyncHyperBandScheduler(**goal)) == "_stopped_trials"
 
 
 def test_a_first_save_that_fails_after_a_resume_is_noted(tmp_path: Path):

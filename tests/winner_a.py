@@ -12,8 +12,10 @@ import winner_models
 from golden_files import Golden
 
 from rllib_ppg import PPGConfig
+from rllib_ppg.core.aux_phase import AuxStep
 from rllib_ppg.core.distributions import ActionSpec
-from rllib_ppg.core.learner import AuxPhase, PhasicLearner, PolicyBatch
+from rllib_ppg.core.frames import Frames, Rows
+from rllib_ppg.core.learner import PhasicLearner, PolicyBatch, PolicyStep
 from rllib_ppg.core.losses import policy_loss, value_loss
 
 LOSS = {"rtol": 2e-5, "atol": 2e-5}
@@ -101,13 +103,17 @@ def make_learner(
 
 def minibatch_losses(learner: PhasicLearner, batch: PolicyBatch, rows: np.ndarray) -> list[float]:
     """Policy loss, value loss and entropy of some rows, with the weights of this moment."""
+    chosen = torch.from_numpy(rows)
 
     def flat(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array.reshape(-1, *array.shape[2:])[rows]))
+        return torch.from_numpy(np.ascontiguousarray(array.reshape(-1)[rows]))
 
     settings = learner.policy_settings
+    obs = batch.obs
+    if not isinstance(obs, Frames):
+        obs = Frames.of(obs.reshape(-1, *obs.shape[2:]))
     with torch.no_grad():
-        output = learner.network(flat(batch.obs))
+        output = learner.network(*obs.inputs(Rows(chosen, chosen), learner.device))
         loss, stats = policy_loss(
             learner.action_spec.distribution(output.logits),
             flat(batch.actions),
@@ -121,39 +127,36 @@ def minibatch_losses(learner: PhasicLearner, batch: PolicyBatch, rows: np.ndarra
     return [float(loss), float(value), float(stats.entropy)]
 
 
-def run_policy_phase(
+def by_update(golden: Golden) -> list[slice]:
+    """The micro-batches of each optimiser step."""
+    ends = (np.flatnonzero(golden["apply"]) + 1).tolist()
+    assert ends[-1:] == [len(golden["apply"])], "the last minibatches make no step"
+    return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def compared_policy_steps(
     learner: PhasicLearner,
     batch: PolicyBatch,
+    steps: Iterator[PolicyStep],
     golden: Golden,
     after_first: Callable[[], None] = lambda: None,
-) -> int:
-    """Run and compare all steps: the minibatches of each, and their losses.
-
-    Returns:
-        Their number.
-    """
-    steps = learner.policy_steps(batch)
-    count, begin = 0, 0
-    for k in range(len(golden["apply"])):
-        if not golden["apply"][k]:
-            continue
-        parts = [row[row >= 0] for row in golden["mb"][begin : k + 1]]
-        assert [len(part) for part in parts] == golden["mb_size"][begin : k + 1].tolist()
+) -> Iterator[PolicyStep]:
+    """Give all steps of a policy phase, each compared: its minibatches, and their losses."""
+    for count, micro in enumerate(by_update(golden)):
+        parts = [row[row >= 0] for row in golden["mb"][micro]]
+        assert [len(part) for part in parts] == golden["mb_size"][micro].tolist()
         found = [minibatch_losses(learner, batch, part) for part in parts]
         for column, name in enumerate(("loss_pi", "loss_vf", "entropy")):
-            expected = golden[name][begin : k + 1]
-            np.testing.assert_allclose([row[column] for row in found], expected, **LOSS)
+            np.testing.assert_allclose([row[column] for row in found], golden[name][micro], **LOSS)
         step = next(steps)
         assert step.units.tolist() == np.concatenate(parts).tolist()
-        assert step.epoch == golden["epoch"][k]
-        mean = np.mean(golden["loss_pi"][begin : k + 1] + golden["loss_vf"][begin : k + 1])
+        assert step.epoch == golden["epoch"][micro][-1]
+        mean = np.mean(golden["loss_pi"][micro] + golden["loss_vf"][micro])
         np.testing.assert_allclose(float(step.stats["loss_total"]), mean, **LOSS)
         if count == 0:
             after_first()
-        count, begin = count + 1, k + 1
-    assert begin == len(golden["apply"]), "the last minibatches make no step"
+        yield step
     assert next(steps, None) is None, "more steps than the original made"
-    return count
 
 
 def aux_units(golden: Golden) -> list[np.ndarray]:
@@ -163,36 +166,37 @@ def aux_units(golden: Golden) -> list[np.ndarray]:
     return [pairs[pairs[:, 0] >= 0] for pairs in golden["mb_envseg"]]
 
 
-def run_aux_epochs(
-    learner: PhasicLearner,
-    phase: AuxPhase,
-    golden: Golden,
-    num_envs: int,
-    num_steps: int,
-    after_first: Callable[[], None],
-) -> int:
-    """Run and compare all optimiser steps: their minibatches and losses.
+class AuxComparison:
+    """Compares the steps of an auxiliary phase as they are made: their minibatches and losses.
 
-    Returns:
-        Their number.
+    Args:
+        golden: The phase.
+        num_envs: N.
+        num_steps: T.
+        after_first: Called after the first step.
     """
-    begin, count = 0, 0
-    for k in range(len(golden["apply"])):
-        if not golden["apply"][k]:
-            continue
-        step = phase.step()
-        assert step is not None
-        assert step.epoch == golden["epoch"][k] + 1
-        units = aux_units(golden)[begin : k + 1]
-        sizes = [len(part) * (num_steps if part.ndim == 2 else 1) for part in units]
-        assert sizes == golden["mb_size"][begin : k + 1].tolist()
+
+    def __init__(
+        self, golden: Golden, num_envs: int, num_steps: int, after_first: Callable[[], None]
+    ) -> None:
+        self._golden, self._num_envs, self._num_steps = golden, num_envs, num_steps
+        self._after_first = after_first
+        self._updates = by_update(golden)
+        self.made = 0
+
+    def __call__(self, step: AuxStep) -> None:
+        golden, micro = self._golden, self._updates[self.made]
+        assert step.epoch == golden["epoch"][micro][-1] + 1
+        units = aux_units(golden)[micro]
+        sizes = [len(part) * (self._num_steps if part.ndim == 2 else 1) for part in units]
+        assert sizes == golden["mb_size"][micro].tolist()
         expected = np.concatenate(units)
         if expected.ndim == 2:
-            expected = expected[:, 1] * num_envs + expected[:, 0]
+            expected = expected[:, 1] * self._num_envs + expected[:, 0]
         assert step.units.tolist() == expected.tolist()
         stats = {name: float(value) for name, value in step.stats.items()}
         means = {
-            name: float(np.mean(golden[name][begin : k + 1], dtype=np.float64))
+            name: float(np.mean(golden[name][micro], dtype=np.float64))
             for name in ("kl", "loss_aux_total", "loss_vf")
         }
         np.testing.assert_allclose(stats["pol_distance"], means["kl"], **LOSS)
@@ -200,11 +204,13 @@ def run_aux_epochs(
             stats["pol_distance"] + stats["vf_aux"], means["loss_aux_total"], **LOSS
         )
         np.testing.assert_allclose(stats["vf_true"], means["loss_vf"], **LOSS)
-        if count == 0:
-            after_first()
-        count, begin = count + 1, k + 1
-    assert phase.done, "the original made fewer steps"
-    return count
+        if self.made == 0:
+            self._after_first()
+        self.made += 1
+
+    def finish(self) -> None:
+        """Refuse fewer steps than the original made."""
+        assert self.made == len(self._updates), "the original made another number of steps"
 
 
 def overwrite_policy_head(learner: PhasicLearner, recorded: dict[str, torch.Tensor]) -> None:

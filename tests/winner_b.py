@@ -39,6 +39,9 @@ def options(hp: Golden) -> dict[str, Any]:
         "drac_policy_weight": "drac_policy_weight",
     }
     found: dict[str, Any] = {ours: hp.number(k) for k, ours in names.items() if k in hp}
+    found = {name: value for name, value in found.items() if not np.isnan(value)}  # not used
+    if "alternate_entropy_coeff" not in found:
+        found.pop("unique_threshold", None)
     if hp.number("grad_clip_elementwise"):
         found["grad_clip_elementwise"] = hp.number("grad_clip_elementwise")
     if "detach_value_head" in hp:

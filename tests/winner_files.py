@@ -31,12 +31,12 @@ _RENAMES = (
 
 
 def paths(name: str) -> list[Path]:
-    """The files `name`.npz and `name`_<more>.npz, wherever they stand in the folder.
+    """The files with `name` in their names, wherever they stand in the folder.
 
     Raises:
         FileNotFoundError: If there is none, so that no test passes by comparing nothing.
     """
-    found = sorted([*FOLDER.rglob(f"{name}.npz"), *FOLDER.rglob(f"{name}_*.npz")])
+    found = sorted(FOLDER.rglob(f"*{name}*.npz"))
     if not found:
         raise FileNotFoundError(
             f"no {name}.npz in {FOLDER.absolute()}; set {ENV_VAR} to a folder that holds it, or "

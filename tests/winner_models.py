@@ -52,13 +52,12 @@ def _keys(path: Path) -> set[str]:
 
 def settings_a(golden: Golden, **changes: Any) -> dict[str, Any]:
     """The generalisation winner's `custom_model_config`, at a file's sizes."""
-    return {
-        "arch": "detach",
-        "widths": golden["cfg/depths"].tolist(),
-        "hidden_size": golden.count("cfg/hidden"),
-        "frame_differences": True,
-        **changes,
-    }
+    return {"arch": "detach", "frame_differences": True, **sizes_a(golden), **changes}
+
+
+def sizes_a(golden: Golden) -> dict[str, Any]:
+    """The sizes of a file of the generalisation winner."""
+    return {"widths": golden["cfg/depths"].tolist(), "hidden_size": golden.count("cfg/hidden")}
 
 
 def settings_b(golden: Golden, **changes: Any) -> dict[str, Any]:
@@ -67,11 +66,18 @@ def settings_b(golden: Golden, **changes: Any) -> dict[str, Any]:
         "arch": "shared",
         "aux_value_head": False,
         "normed_init": False,
+        "previous_action": True,
+        **sizes_b(golden),
+        **changes,
+    }
+
+
+def sizes_b(golden: Golden) -> dict[str, Any]:
+    """The sizes and the dropout of a file of the sample-efficiency winner."""
+    return {
         "widths": golden["cfg/filters"].tolist(),
         "hidden_size": golden.count("cfg/fc"),
-        "previous_action": True,
         "dropout": golden.number("cfg/dropout"),
-        **changes,
     }
 
 

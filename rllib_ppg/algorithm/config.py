@@ -13,6 +13,7 @@ from rllib_ppg._ray_compat import AlgorithmConfig
 from rllib_ppg.algorithm import resources
 from rllib_ppg.algorithm.evaluate_levels import Task, tasks_while_training
 from rllib_ppg.algorithm.keys import (
+    WORKER_SHARES,
     check_keys,
     check_model_keys,
     is_search_space,
@@ -154,10 +155,9 @@ class PPGConfig(AlgorithmConfig):
 
     def _resolve_counts(self) -> None:
         names = ("num_envs", "num_env_runners", "num_envs_per_env_runner", "num_gpus")
-        resolved = resources.resolve_auto(
-            {name: getattr(self, name) for name in names},
+        resolved = resources.resolve_all(
+            {name: getattr(self, name) for name in (*names, *WORKER_SHARES)},
             main_cpus=self.num_cpus_for_main_process + self.evaluation_cpus(),
-            cpus_each=self.num_cpus_per_env_runner,
         )
         for name, value in resolved.items():
             setattr(self, name, value)
@@ -267,7 +267,8 @@ class PPGConfig(AlgorithmConfig):
         """CPUs of one evaluation worker."""
         overrides: dict[str, Any] = dict(self.evaluation_config or {})
         given = overrides.get("num_cpus_per_env_runner")
-        return float(self.num_cpus_per_env_runner or 0) if given is None else float(given)
+        each = self.num_cpus_per_env_runner if given is None else given
+        return 1.0 if each == "auto" else float(each or 0)
 
     def evaluation_cpus(self) -> float:
         """CPUs of all evaluation workers."""

@@ -47,6 +47,7 @@ _REWARD_KEYS = ("reward_transform", "reward_norm_gamma", "reward_clip")
 def idle_problems(config: PPGConfig) -> Iterator[str]:
     """Yield a sentence for each key that is refused, because it would have no effect."""
     yield from _option_problems(config)
+    yield from _unused_problems(config)
     yield from _replaced_problems(config)
     yield from _rate_problems(config)
     if config.normalize_rewards and _kind(config.reward_transform) == "fragment":
@@ -63,6 +64,21 @@ def _option_problems(config: PPGConfig) -> Iterator[str]:
         if off == DEFAULTS[switch]:
             for name in _set(config, options):
                 yield f"{name} has no effect with {switch}={off!r}; set {switch}, or leave it out."
+
+
+def _unused_problems(config: PPGConfig) -> Iterator[str]:
+    """What another key has to ask for, and weights that leave nothing of a part."""
+    if _set(config, ("return_max",)):
+        if config.reward_clip != "return_max" and not config.adaptive_gamma:
+            yield (
+                f"return_max={config.return_max:g} has no effect without reward_clip: return_max "
+                "or adaptive_gamma; set one of them, or leave it out."
+            )
+    if config.drac_weight and not (config.drac_value_weight or config.drac_policy_weight):
+        yield (
+            f"drac_weight={config.drac_weight:g} has no effect with drac_value_weight=0 and "
+            "drac_policy_weight=0; set one of them, or leave it out."
+        )
 
 
 def _replaced_problems(config: PPGConfig) -> Iterator[str]:

@@ -106,6 +106,9 @@ CHOICES = {
 SHARES = {"num_cpus_for_main_process", "num_cpus_per_env_runner", "num_gpus_per_env_runner"}
 """RLlib's numbers that need not be whole, though their defaults are."""
 
+WORKER_SHARES = ("num_cpus_per_env_runner", "num_gpus_per_env_runner")
+"""Those that may be `auto`."""
+
 LARGEST = 2**31 - 1
 """No number of RLlib's may be larger: Ray hands them on to C, times in milliseconds too."""
 
@@ -270,11 +273,15 @@ def _expected_number(name: str, value: Any, default: Any) -> str | None:
     positive = name == "sample_timeout_s"  # 0 would drop every rollout
     if value is None and may_be_none:
         return None
+    if name in WORKER_SHARES and value == "auto":
+        return None
     if _is_number(value) and (0 < value if positive else 0 <= value) and value <= LARGEST:
         return None if not whole or float(value).is_integer() else "a whole number"
     if _is_number(value) and value > LARGEST:
         return f"at most {LARGEST}"
     kind = "a whole number" if whole else "a number"
+    if name in WORKER_SHARES:
+        return f"{kind}, not negative, or auto"
     return f"{kind}, more than 0, or null for no limit" if positive else f"{kind}, not negative"
 
 

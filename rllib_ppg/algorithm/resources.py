@@ -1,5 +1,6 @@
 """Algorithm: what machine or cluster there is, and how `auto` resource keys are resolved."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -128,6 +129,66 @@ def choose_env_runners(num_envs: int, cpus: float, *, main_cpus: float, cpus_eac
     return max(d for d in divisors(num_envs) if d <= limit)
 
 
+def gpu_share(gpus: float) -> float | int:
+    """GPUs of a learner where so many are there for it: one, or a share that fills whole GPUs.
+
+    Where several trials are to run at once each has less than one: of three GPUs for four trials
+    each takes a half.
+    """
+    if gpus >= 1:
+        return 1
+    return 1 / math.ceil(1 / gpus) if gpus > 0 else 0
+
+
+def cpus_of_each(runners: int, main_cpus: float) -> float | int:
+    """What `num_cpus_per_env_runner: auto` means: one CPU, or a share where there are too few.
+
+    Args:
+        runners: Rollout workers.
+        main_cpus: CPUs that the learner's process and evaluation workers reserve.
+    """
+    room = available()["CPU"] - main_cpus
+    if runners < 1 or room >= runners:
+        return 1
+    return max(0.0, math.floor(100 * room / runners) / 100)
+
+
+def gpus_of_each(runners: int, learner_gpus: float) -> float | int:
+    """What `num_gpus_per_env_runner: auto` means: a share of the GPUs that the learner leaves over.
+
+    Args:
+        runners: Rollout workers.
+        learner_gpus: GPUs of the learner.
+    """
+    left = available()["GPU"] - learner_gpus
+    if runners < 1 or left <= 0:
+        return 0
+    return gpu_share(left / runners)
+
+
+def resolve_all(values: Mapping[str, Any], *, main_cpus: float) -> dict[str, Any]:
+    """Replace all `auto` by numbers: `resolve_auto`, and what each worker reserves.
+
+    Args:
+        values: What `resolve_auto` takes, `num_cpus_per_env_runner` and `num_gpus_per_env_runner`.
+        main_cpus: CPUs that the learner's process and evaluation workers reserve.
+
+    Raises:
+        UserError: If the counts contradict each other.
+    """
+    shares = {name: values[name] for name in ("num_cpus_per_env_runner", "num_gpus_per_env_runner")}
+    cpus, gpus = shares.values()
+    counts = {name: value for name, value in values.items() if name not in shares}
+    # As many workers as there are whole CPUs, where both are chosen.
+    resolved = resolve_auto(counts, main_cpus=main_cpus, cpus_each=1 if cpus == "auto" else cpus)
+    runners, learner = resolved["num_env_runners"], resolved["num_gpus"]
+    return {
+        **resolved,
+        "num_cpus_per_env_runner": cpus_of_each(runners, main_cpus) if cpus == "auto" else cpus,
+        "num_gpus_per_env_runner": gpus_of_each(runners, learner) if gpus == "auto" else gpus,
+    }
+
+
 def resolve_auto(
     values: Mapping[str, Any], *, main_cpus: float, cpus_each: float
 ) -> dict[str, Any]:
@@ -158,7 +219,7 @@ def resolve_auto(
             )
     total = num_envs or (each * max(1, runners) if each else DEFAULT_NUM_ENVS)
     if gpus == "auto":
-        gpus = 1 if available()["GPU"] >= 1 else 0
+        gpus = gpu_share(available()["GPU"])
     check_counts(total, runners, each)
     per_runner = total // max(1, runners)
     return {

@@ -1,7 +1,8 @@
 """App: `--resume` goes on from the newest whole checkpoint that lies in a trial's folder.
 
 Tune's notes about its trials are some seconds old when a process is killed: newer checkpoints may
-lie there, and the one that they name may be gone, or broken since.
+lie there, and the one that they name may be gone, or broken since. A trial of PBT that has copied
+another one goes on from that one's checkpoint until it has written one itself.
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,15 @@ from ray.tune import Checkpoint
 from ray.tune.experiment import Trial
 
 from rllib_ppg._ray_compat import TrainingResult
-from rllib_ppg.algorithm.checkpoint_files import checkpoint_folders, newest_whole
+from rllib_ppg.algorithm.checkpoint_files import (
+    check_checkpoint,
+    checkpoint_folders,
+    newest_whole,
+)
 from rllib_ppg.algorithm.trial_checkpoints import at
+from rllib_ppg.app.copies import newest_copy, number_of
 from rllib_ppg.app.result_files import ITERATION, result_at
+from rllib_ppg.errors import UserError
 
 
 class Adopted(NamedTuple):
@@ -37,6 +44,9 @@ def adopt_newest(trial: Trial) -> Adopted:
     found = newest_whole(folder)
     notes = [problem for _, problem in found.passed_over]
     manager = trial.run_metadata.checkpoint_manager
+    copied = _copied(manager, folder, found.path)
+    if copied is not None:
+        return Adopted(copied, None, notes)
     broken = {path for path, _ in found.passed_over}
     noted = {Path(r.checkpoint.path): r for r in manager._checkpoint_results}
     noted = {path: r for path, r in noted.items() if path.is_dir() and path not in broken}
@@ -52,6 +62,20 @@ def adopt_newest(trial: Trial) -> Adopted:
     manager._checkpoint_results = _others(manager, folder, noted, broken | {found.path})
     manager.register_checkpoint(newest)
     return Adopted(found.path, result, notes)
+
+
+def _copied(manager: Any, folder: Path, newest: Path | None) -> Path | None:
+    """The checkpoint of another trial that this one has copied and not yet gone on from."""
+    copy, noted = newest_copy(folder), manager._latest_checkpoint_result
+    if copy is None or noted is None or Path(noted.checkpoint.path) != copy.checkpoint:
+        return None
+    if newest is not None and number_of(newest) > copy.after:
+        return None
+    try:
+        check_checkpoint(copy.checkpoint)
+    except UserError:  # then its own of before, if there is one
+        return None
+    return copy.checkpoint
 
 
 def _others(

@@ -14,15 +14,10 @@ from rllib_ppg.app import cluster
 from rllib_ppg.app.challenge_description import DESCRIPTION, read_challenge, write_challenge
 from rllib_ppg.app.challenge_file import Challenge, load_challenge, protocol_with_flags
 from rllib_ppg.app.challenge_flags import ChallengeFlags
+from rllib_ppg.app.challenge_interrupt import interruptible, say_how_to_go_on
 from rllib_ppg.app.challenge_protocol import TRAINING_KEYS, Protocol
-from rllib_ppg.app.evaluate_command import Stopped
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.interrupt import (
-    INTERRUPTED,
-    Terminated,
-    exit_code_of,
-    sigterm_as_exception,
-)
+from rllib_ppg.app.interrupt import INTERRUPTED
 from rllib_ppg.app.run_folder import check_writable, locked, versions
 from rllib_ppg.app.train import import_modules, waiting
 from rllib_ppg.errors import UserError
@@ -37,7 +32,7 @@ _NOT_WITH_RESCORE = (
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """A challenge under way."""
 
     challenge: Challenge
@@ -60,33 +55,16 @@ def run_challenge(flags: ChallengeFlags, command: Sequence[str]) -> int:
     Raises:
         UserError: If anything that was given is wrong; nothing has been started or written then.
     """
-    try:
-        with sigterm_as_exception():
-            return _run(flags, command)
-    except Stopped as stop:
-        _say_how_to_go_on("Stopped; finished evaluations are kept.", command)
-        return stop.exit_code
-    except KeyboardInterrupt as error:  # outside of training and playing, which look after signals
-        terminated = isinstance(error, Terminated)
-        reason = "Terminated." if terminated else "Interrupted."
-        if _is_begun(flags):
-            _say_how_to_go_on(reason, command)
-        else:
-            print(f"\n{reason} Nothing was begun.", file=sys.stderr)
-        return exit_code_of(error)
+    return interruptible(
+        lambda: _run(flags, command), lambda: is_begun(load_challenge(flags), flags), command
+    )
 
 
-def _is_begun(flags: ChallengeFlags) -> bool:
+def is_begun(challenge: Challenge, flags: ChallengeFlags) -> bool:
     """Whether there is something to resume, and this command was to do so."""
     if flags.rescore or flags.dry_run:
         return False
-    return (load_challenge(flags).folder / DESCRIPTION).is_file()
-
-
-def _say_how_to_go_on(reason: str, command: Sequence[str]) -> None:
-    from rllib_ppg.app.report import resume_command
-
-    print(f"\n{reason}\nGo on: {resume_command(command)}", file=sys.stderr)
+    return (challenge.folder / DESCRIPTION).is_file()
 
 
 def _run(flags: ChallengeFlags, command: Sequence[str]) -> int:
@@ -95,7 +73,7 @@ def _run(flags: ChallengeFlags, command: Sequence[str]) -> int:
     if flags.rescore:
         return _rescore(challenge, flags, command)
     settings = cluster.ray_settings(train_flags(flags))
-    _check_folder(challenge, flags)
+    check_folder(challenge, flags)
     check_writable(challenge.experiment)
     cluster.prepare_environment(settings)
     with waiting("Checking ..."):
@@ -104,10 +82,15 @@ def _run(flags: ChallengeFlags, command: Sequence[str]) -> int:
 
         cluster.quiet_logging(settings)
         sized = size(challenge, settings)
-    run = _Run(challenge, sized, settings, flags, command)
+    run = Run(challenge, sized, settings, flags, command)
     for line in describe(challenge, sized):
         print(line)
-    return _dry_run(run) if flags.dry_run else _all_tracks(run)
+    if flags.dry_run:
+        return dry_run(run)
+    code = play(run)
+    if code >= INTERRUPTED:
+        say_how_to_go_on("Interrupted.", command)
+    return code
 
 
 def _check_flags(flags: ChallengeFlags) -> None:
@@ -136,7 +119,7 @@ def train_flags(flags: ChallengeFlags, *, resume: bool = False) -> TrainFlags:
     )
 
 
-def _check_folder(challenge: Challenge, flags: ChallengeFlags) -> None:
+def check_folder(challenge: Challenge, flags: ChallengeFlags) -> None:
     """Refuse to begin where a challenge lies already, and to go on where none or another does."""
     path = challenge.folder / DESCRIPTION
     if not flags.resume:
@@ -200,19 +183,25 @@ def describe(challenge: Challenge, sized: "Sized") -> list[str]:
     return [*lines, *(f"  {note}" for note in [*challenge.notes, *sized.notes])]
 
 
-def _dry_run(run: _Run) -> int:
+def dry_run(run: Run) -> int:
+    """Describe the first track's trials with an estimate of their hours."""
     from rllib_ppg.app.challenge_trials import track_experiment
-    from rllib_ppg.app.dry_run import dry_run
+    from rllib_ppg.app.dry_run import dry_run as describe_trials
 
     track = run.challenge.protocol.tracks[0]
     experiment = track_experiment(run.challenge, run.sized, track)
     if len(run.challenge.protocol.tracks) > 1:
         print("The tracks differ only in the levels that they train on; the first one:")
     print()
-    return dry_run([experiment], run.settings, train_flags(run.flags))
+    return describe_trials([experiment], run.settings, train_flags(run.flags))
 
 
-def _all_tracks(run: _Run) -> int:
+def play(run: Run) -> int:
+    """Train, evaluate and score what is missing of a challenge.
+
+    Returns:
+        The exit code; 130 or 143 where it was interrupted.
+    """
     from rllib_ppg.app.challenge_trials import track_experiment
 
     challenge = run.challenge
@@ -229,7 +218,6 @@ def _all_tracks(run: _Run) -> int:
         for experiment in experiments:
             code = max(code, _track(experiment, run, stack))
             if code >= INTERRUPTED:
-                _say_how_to_go_on("Interrupted.", run.command)
                 return code
     try:
         return max(code, _score(challenge, challenge.protocol, run.command))
@@ -238,7 +226,7 @@ def _all_tracks(run: _Run) -> int:
         return 1
 
 
-def _make_plans(experiments: Sequence["Experiment"], run: _Run) -> None:
+def _make_plans(experiments: Sequence["Experiment"], run: Run) -> None:
     from copy import deepcopy
 
     from rllib_ppg.app.plan import make_plan
@@ -247,7 +235,7 @@ def _make_plans(experiments: Sequence["Experiment"], run: _Run) -> None:
         make_plan(deepcopy(experiment), run.settings, train_flags(run.flags))
 
 
-def _track(experiment: "Experiment", run: _Run, stack: ExitStack) -> int:
+def _track(experiment: "Experiment", run: Run, stack: ExitStack) -> int:
     """Train and evaluate what is missing of a track; Ray is started where something is."""
     from rllib_ppg.app.challenge_disk import find_trained
     from rllib_ppg.app.challenge_evaluate import missing_jobs, run_jobs
@@ -293,7 +281,7 @@ def _is_trained(folder: Path, track: str, protocol: Protocol) -> bool:
     return True
 
 
-def _start_ray(run: _Run, stack: ExitStack) -> None:
+def _start_ray(run: Run, stack: ExitStack) -> None:
     """Start Ray unless it is running; it ends with the stack."""
     import ray
 
@@ -302,7 +290,7 @@ def _start_ray(run: _Run, stack: ExitStack) -> None:
             stack.enter_context(cluster.session(run.settings))
 
 
-def _train(experiment: "Experiment", run: _Run) -> int:
+def _train(experiment: "Experiment", run: Run) -> int:
     """Train the trials of a track, or go on with them."""
     from rllib_ppg.app import launch
     from rllib_ppg.app.challenge_scheduler import RestingScheduler
@@ -317,11 +305,13 @@ def _train(experiment: "Experiment", run: _Run) -> int:
     write_challenge(run.challenge)  # not before: until here nothing has to be resumed
     scheduler = RestingScheduler()
     if resume:
-        tuner = launch.restored_tuner(experiment, plan.space, scheduler, finished_too=False)
+        tuner = launch.restored_tuner(
+            experiment, plan.space, scheduler, sweep=plan.sweep, finished_too=False
+        )
         noted = launch.trials_to_resume(experiment)
     else:
         noted = set()
-        tuner = launch.make_tuner(experiment, plan.space, scheduler)
+        tuner = launch.make_tuner(experiment, plan.space, scheduler, sweep=plan.sweep)
     write_description(experiment, plan.complete, run.command, resumed=resume)
     view = make_view(plan.title, live=run.flags.progress)
     outcome = launch.fit(tuner, experiment, view, noted)

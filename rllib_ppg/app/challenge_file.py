@@ -17,7 +17,7 @@ from rllib_ppg.app.experiment import Experiment, RawExperiment, Source, check_sh
 from rllib_ppg.app.experiment_files import apply_override, flag_overrides, read_file
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.run_folder import experiment_folder, is_remote
-from rllib_ppg.app.variants import axes
+from rllib_ppg.app.variants import nodes
 from rllib_ppg.app.yaml_reader import KeyPath
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
@@ -88,10 +88,27 @@ def load_challenge(flags: ChallengeFlags) -> Challenge:
         raise UserError(source.message(("protocol",), f"protocol takes keys: {', '.join(KEYS)}."))
     protocol = protocol_with_flags(data, flags, source)
     experiment, inline = _experiment(raw, flags.file)
+    return make_challenge(experiment, protocol, flags, inline=inline)
+
+
+def make_challenge(
+    raw: RawExperiment, protocol: Protocol, flags: ChallengeFlags, *, inline: bool = False
+) -> Challenge:
+    """Return the challenge that plays an experiment by a protocol, the flags' changes applied.
+
+    Args:
+        raw: The experiment, named like the challenge.
+        protocol: The protocol.
+        flags: The flags; `settings` and `storage_path` change the experiment.
+        inline: The experiment stands in the challenge's file.
+
+    Raises:
+        UserError: If something in it is wrong, or has no place in a challenge.
+    """
     for override in flag_overrides(_as_train_flags(flags)):
-        apply_override(experiment, override)
-    replaced = list(_own_keys(experiment, inline))
-    checked = check_shape(experiment)
+        apply_override(raw, override)
+    replaced = list(_own_keys(raw, inline))
+    checked = check_shape(raw)
     _check_experiment(checked)
     notes = []
     if replaced:
@@ -203,6 +220,12 @@ def _check_experiment(experiment: Experiment) -> None:
             keys.scheduler is not None,
             "scheduler: every trial has the same budget; leave it out.",
         ),
+        (("search",), keys.search is not None, "search: nothing is searched; leave it out."),
+        (
+            ("average_over",),
+            keys.average_over is not None,
+            "average_over: give games and seeds in protocol instead.",
+        ),
         (
             ("time_budget_s",),
             keys.time_budget_s is not None,
@@ -215,8 +238,8 @@ def _check_experiment(experiment: Experiment) -> None:
         ),
         (
             ("config",),
-            bool(axes(config)),
-            "grid_search: one configuration plays all games; leave it out.",
+            any(True for _ in nodes(config)),
+            "grids and spaces: one configuration plays all games; leave them out.",
         ),
         (
             ("config", "env_config", "use_sequential_levels"),

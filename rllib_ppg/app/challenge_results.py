@@ -182,7 +182,7 @@ def _track(runs: Sequence[Json], protocol: Protocol) -> Json:
     games = {game: [r for r in runs if r["game"] == game] for game in protocol.games}
     games = {game: found for game, found in games.items() if found}
     scores = {game: [run["score"] for run in found] for game, found in games.items()}
-    matrix = _matrix(list(scores.values()))
+    matrix = score_matrix(list(scores.values()))
     means = {game: float(np.mean(values)) for game, values in scores.items()}
     weighted = None
     if any(game in ROUND_2_WEIGHTS for game in means):
@@ -196,21 +196,22 @@ def _track(runs: Sequence[Json], protocol: Protocol) -> Json:
         "num_games": len(games),
         "num_runs": len(runs),
         "runs_per_game": len(matrix),
-        "mean": _interval(matrix, mean),
-        "iqm": _interval(matrix, interquartile_mean),
+        "mean": interval(matrix, mean),
+        "iqm": interval(matrix, interquartile_mean),
         "weighted": weighted,
         "area_under_curve": _area(list(games.values())),
         "games": {game: _game(found) for game, found in games.items()},
     }
 
 
-def _matrix(columns: Sequence[Sequence[float]]) -> np.ndarray:
+def score_matrix(columns: Sequence[Sequence[float]]) -> np.ndarray:
     """Scores (R, M), with as many runs of each game as the game with the fewest has."""
     runs = min(map(len, columns))
     return np.array([column[:runs] for column in columns], np.float64).T
 
 
-def _interval(matrix: np.ndarray, aggregate: Any) -> Json:
+def interval(matrix: np.ndarray, aggregate: Any) -> Json:
+    """Return an aggregate of scores (R, M) and its interval, without bounds from a single run."""
     found = bootstrap_interval(matrix, aggregate, num_resamples=NUM_RESAMPLES)
     return {
         "estimate": found.estimate,
@@ -245,7 +246,7 @@ def _area(games: Sequence[Sequence[Json]]) -> Json | None:
     if any(value is None for column in columns for value in column):
         return None
     first = games[0][0]["area_under_curve"]
-    found = _interval(_matrix(columns), mean)
+    found = interval(score_matrix(columns), mean)
     return {**found, "start": first["start"], "end": first["end"]}
 
 
@@ -257,7 +258,7 @@ def _game(runs: Sequence[Json]) -> Json:
     found: Json = {
         "num_runs": len(runs),
         "return": float(np.mean([run[SCORED]["mean"] for run in runs])),
-        "score": _interval(scores, mean),
+        "score": interval(scores, mean),
         "area_under_curve": float(np.mean(known)) if known else None,
         "steps_to_threshold": {
             "reached": len(reached),

@@ -116,7 +116,11 @@ def _at_least(least: int, value: int, factor: float) -> int:
 
 
 def scaled_config(
-    config: Mapping[str, Any], checked: PPGConfig, steps: int, scale: float
+    config: Mapping[str, Any],
+    checked: PPGConfig,
+    steps: int,
+    scale: float,
+    sizes: Sizes | None = None,
 ) -> dict[str, Any]:
     """Return an experiment's configuration for a scaled budget.
 
@@ -125,6 +129,7 @@ def scaled_config(
         checked: The same, checked.
         steps: The scaled budget.
         scale: The scale, in (0, 1].
+        sizes: What to shrink it to; None: what `scaled_sizes` finds.
 
     Raises:
         UserError: If it leaves nothing, or the configuration fixes what has to shrink.
@@ -134,13 +139,13 @@ def scaled_config(
             "num_envs_per_env_runner contradicts budget_scale, which shrinks num_envs; give "
             "num_envs instead."
         )
-    found = scaled_sizes(sizes_of(checked), steps, scale)
+    found = sizes or scaled_sizes(sizes_of(checked), steps, scale)
     changes: dict[str, Any] = {
         "num_envs": found.num_envs,
         "rollout_fragment_length": found.fragment,
         **policy_minibatches(checked, found.num_envs, found.rows),
     }
-    if found.n_pi:
+    if found.n_pi and checked.n_aux_epochs:
         changes |= {"n_pi": found.n_pi, "aux_skips": found.skips}
         changes |= aux_minibatches(checked, found.n_pi, found.num_envs, found.fragment)
     if isinstance(config.get("num_env_runners"), int) and config["num_env_runners"]:

@@ -55,7 +55,7 @@ def has_gap(summary: Json) -> bool:
 def _game_row(game: str, found: Json, gap: bool) -> list[str]:
     steps = found["steps_to_threshold"]
     reached = f"{steps['reached']} of {found['num_runs']}"
-    row = [game, f"{found['return']:.2f}", _estimate(found["score"])]
+    row = [game, f"{found['return']:.2f}", estimate_text(found["score"])]
     if gap:
         row += [f"{found['train_return']:.2f}", f"{found['gap']:+.2f}"]
     row.append(_number(found["area_under_curve"]))
@@ -65,11 +65,11 @@ def _game_row(game: str, found: Json, gap: bool) -> list[str]:
 
 def _overall_rows(summary: Json) -> list[list[str]]:
     area, weighted = summary["area_under_curve"], summary["weighted"]
-    rows = [["mean", _estimate(summary["mean"])], ["IQM", _estimate(summary["iqm"])]]
+    rows = [["mean", estimate_text(summary["mean"])], ["IQM", estimate_text(summary["iqm"])]]
     if weighted is not None:
         share = f"{weighted['covered_weight']:.0%} of the weights"
         rows.append([f"round 2 weighted ({share})", _number(weighted["score"])])
-    rows.append(["area under the learning curve", "-" if area is None else _estimate(area)])
+    rows.append(["area under the learning curve", "-" if area is None else estimate_text(area)])
     return rows
 
 
@@ -107,7 +107,8 @@ def _range(area: Json | None) -> str:
     return "" if area is None else f" from {area['start']:,} to {area['end']:,} environment steps"
 
 
-def _estimate(found: Json) -> str:
+def estimate_text(found: Json) -> str:
+    """An estimate with its interval, where it has one."""
     if found["low"] is None:
         return _number(found["estimate"])
     return f"{found['estimate']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"

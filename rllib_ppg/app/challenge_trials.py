@@ -12,7 +12,7 @@ from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app import cluster
 from rllib_ppg.app.challenge_file import Challenge
 from rllib_ppg.app.challenge_protocol import DIFFICULTY, TRAIN_LEVELS, Protocol
-from rllib_ppg.app.challenge_scale import scaled_config, sizes_of
+from rllib_ppg.app.challenge_scale import Sizes, scaled_config, sizes_of
 from rllib_ppg.app.challenge_space import DiskSpace, estimate, trials_at_a_time
 from rllib_ppg.app.checks import check_ppg
 from rllib_ppg.app.experiment import Experiment
@@ -29,6 +29,7 @@ class Sized:
         rows: Environment steps of an iteration, N x T.
         steps: Environment steps of a trial: whole iterations within the budget.
         aux_phases: Auxiliary phases within that.
+        sizes: What decides on a phase's environment steps.
         space: What all trials take on disk.
         notes: What to say before it starts.
     """
@@ -37,12 +38,18 @@ class Sized:
     rows: int
     steps: int
     aux_phases: int
+    sizes: Sizes
     space: DiskSpace
     notes: list[str] = field(default_factory=list)
 
 
-def size(challenge: Challenge, settings: cluster.RaySettings) -> Sized:
+def size(challenge: Challenge, settings: cluster.RaySettings, sizes: Sizes | None = None) -> Sized:
     """Check the configuration, and scale it.
+
+    Args:
+        challenge: The challenge.
+        settings: Where it runs.
+        sizes: Scaled sizes of another challenge, which it is compared with; None: its own.
 
     Raises:
         UserError: If it is wrong, or the budget leaves nothing of it.
@@ -55,29 +62,29 @@ def size(challenge: Challenge, settings: cluster.RaySettings) -> Sized:
     with resources.assume(cpus, gpus):
         checked = _checked(challenge, config)
         if protocol.budget_scale < 1:
-            config = scaled_config(config, checked, protocol.steps, protocol.budget_scale)
+            config = scaled_config(config, checked, protocol.steps, protocol.budget_scale, sizes)
             checked = _checked(challenge, config)
     config["aux_slice_s"] = min(checked.aux_slice_s, max(1.0, protocol.margin / 2))
-    sizes = sizes_of(checked)
-    if protocol.steps < sizes.rows:
+    found = sizes_of(checked)
+    if protocol.steps < found.rows:
         raise UserError(
-            f"budget_steps={protocol.steps:,} is less than the {sizes.rows:,} environment steps of "
-            f"one iteration (num_envs {sizes.num_envs} x rollout_fragment_length {sizes.fragment});"
+            f"budget_steps={protocol.steps:,} is less than the {found.rows:,} environment steps of "
+            f"one iteration (num_envs {found.num_envs} x rollout_fragment_length {found.fragment});"
             " give more steps, a smaller num_envs, or --budget-scale."
         )
-    steps = protocol.steps // sizes.rows * sizes.rows
+    steps = protocol.steps // found.rows * found.rows
     config |= _budget(protocol, steps)
     space = estimate(
         checked,
         challenge.experiment.keys.checkpoint_config,
-        iterations=steps // sizes.rows,
+        iterations=steps // found.rows,
         trials=protocol.num_trials,
         at_a_time=trials_at_a_time(
             checked, {"CPU": cpus, "GPU": gpus}, challenge.experiment.keys.max_concurrent_trials
         ),
     )
     notes = _notes(challenge, config)
-    return Sized(config, sizes.rows, steps, sizes.aux_phases(steps), space, notes)
+    return Sized(config, found.rows, steps, found.aux_phases(steps), found, space, notes)
 
 
 def _budget(protocol: Protocol, steps: int) -> dict[str, Any]:

@@ -20,8 +20,10 @@ from rllib_ppg.algorithm.idle_keys import idle_notes
 from rllib_ppg.algorithm.model import MODELS, check_model, observation_layout, parameter_count
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app.experiment import Experiment
-from rllib_ppg.app.restore import check_restore
+from rllib_ppg.app.objective import game_of, is_return, score_table
+from rllib_ppg.app.restore import check_restore, unfit_copies
 from rllib_ppg.app.result_keys import evaluation_problem, flat_stop, key_problem, stop_value
+from rllib_ppg.app.sweep import Sweep
 from rllib_ppg.app.variants import axes, variants
 from rllib_ppg.app.yaml_reader import KeyPath
 from rllib_ppg.errors import UserError, shown
@@ -34,7 +36,7 @@ class Checked:
 
     Attributes:
         experiment: The experiment; `stop` is flat and holds numbers.
-        variants: Its configurations, one for each choice of the grid.
+        variants: Its configurations, one for each choice of the grids and spaces.
         configs: PPG's configuration objects of the same, `auto` resolved; none for others.
         notes: What to say before it is run.
     """
@@ -50,8 +52,12 @@ class Checked:
         return self.experiment.keys.run == "PPG"
 
 
-def check(experiment: Experiment) -> Checked:
+def check(experiment: Experiment, sweep: Sweep | None = None) -> Checked:
     """Check an experiment's algorithm, environment, configuration and stop keys.
+
+    Args:
+        experiment: The experiment.
+        sweep: What its trials vary beside the spaces in its configuration.
 
     Raises:
         UserError: Naming everything that is wrong, with file and line.
@@ -59,7 +65,7 @@ def check(experiment: Experiment) -> Checked:
     register()
     problems = [*_algorithm_problems(experiment), *_stop_problems(experiment)]
     problems += _score_problems(experiment)
-    found = variants(experiment.config)
+    found = variants(sweep.expanded(experiment.config) if sweep else experiment.config)
     configs: list[PPGConfig] = []
     if experiment.keys.run == "PPG":
         for variant in found:
@@ -70,6 +76,7 @@ def check(experiment: Experiment) -> Checked:
     elif not problems:
         problems += _env_problems(experiment, found)
     problems += _evaluation_key_problems(experiment, configs)
+    problems += _sweep_problems(experiment, sweep, configs) if sweep else []
     notes = [note for config in configs for note in idle_notes(config)]
     try:
         notes += check_restore(experiment, [(config, _spaces(config)) for config in configs])
@@ -152,18 +159,33 @@ def _network_bytes(config: PPGConfig, space: Any, actions: Any) -> int:
     return 4 * _parameters(config, space, actions) * (5 + config.num_env_runners)
 
 
-def check_memory(checked: Checked) -> None:
+def check_memory(checked: Checked, at_once: int = 1) -> None:
     """Refuse a run that needs more memory than this machine has free.
+
+    Args:
+        checked: The experiment.
+        at_once: How many of its trials run at the same time.
 
     Raises:
         UserError: With all sizes.
     """
+    free, total = resources.free_memory(), 0
     for config in checked.configs:
+        needs = memory_needs(config)
+        total = max(total, sum(needs.values()))
         try:
-            memory.check_memory(memory_needs(config), resources.free_memory(), "this machine")
+            memory.check_memory(needs, free, "this machine")
         except UserError as error:
             message = checked.experiment.source.message(("config",), str(error))
             raise UserError(message) from None
+    if total * at_once > free:
+        fitting = max(1, free // total)
+        problem = (
+            f"{at_once} trials at once need {memory.gigabytes(total * at_once)} of memory, "
+            f"{memory.gigabytes(total)} each, and {memory.gigabytes(free)} is free; set "
+            f"max_concurrent_trials: {fitting}."
+        )
+        raise UserError(checked.experiment.source.message(("max_concurrent_trials",), problem))
 
 
 def observation_space(config: PPGConfig) -> Any:
@@ -261,15 +283,34 @@ def _score_problems(experiment: Experiment) -> Iterator[str]:
 def _evaluation_key_problems(experiment: Experiment, configs: list[PPGConfig]) -> Iterator[str]:
     """Keys of evaluations that a variant does not make; Tune would end the run over them."""
     score = experiment.keys.checkpoint_config.checkpoint_score_attribute
-    places = {name: ("stop", name) for name in experiment.keys.stop}
+    places: dict[str, KeyPath] = {name: ("stop", name) for name in experiment.keys.stop}
     if score:
         places[score] = ("checkpoint_config", "checkpoint_score_attribute")
+    if experiment.keys.metric:
+        places[experiment.keys.metric] = ("metric",)
     for config in configs:
         made = number_names(config)
         for name, path in places.items():
             problem = evaluation_problem(name, made)
             if problem:
                 yield experiment.source.message(path, _sentence(problem))
+
+
+def _sweep_problems(
+    experiment: Experiment, sweep: Sweep, configs: list[PPGConfig]
+) -> Iterator[str]:
+    """Games whose returns have no scale in common, and what PBT cannot change."""
+    for game, mode in dict.fromkeys(game_of(vars(config)) for config in configs):
+        if sweep.objective.over_games and is_return(sweep.metric):
+            try:
+                score_table(game, mode)
+            except UserError as error:
+                place = ("average_over", ".".join(sweep.games_path or ()))
+                yield experiment.source.message(place, _sentence(f"{'.'.join(place)}: {error}"))
+    if sweep.is_pbt and configs:
+        for reason in unfit_copies([(config, _spaces(config)) for config in configs]):
+            text = f"scheduler: pbt lets trials copy each other's checkpoints. {reason}"
+            yield experiment.source.message(("scheduler",), _sentence(text))
 
 
 def _sentence(text: str) -> str:

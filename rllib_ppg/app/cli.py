@@ -4,13 +4,24 @@ Nothing heavy is imported here, so that `--help` answers at once.
 """
 
 import os
+import shlex
 import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from rllib_ppg._version import __version__
-from rllib_ppg.app import challenge_flags, evaluate_flags, flag, flags, plot_flags, video_flags
+from rllib_ppg.app import (
+    ablation_flags,
+    challenge_flags,
+    cluster_commands,
+    evaluate_flags,
+    flag,
+    flags,
+    plot_flags,
+    submit_flags,
+    video_flags,
+)
 from rllib_ppg.app.interrupt import INTERRUPTED
 from rllib_ppg.errors import UserError, told
 from rllib_ppg.spelling import nearest
@@ -94,7 +105,8 @@ def train(
     """Train the experiments of a file, or one given by flags."""
     from rllib_ppg.app.train import run_train
 
-    return run_train(flags.TrainFlags(**ctx.params), ctx.obj or [])
+    typed = shlex.split(os.environ.get(submit_flags.COMMAND_VARIABLE, ""))
+    return run_train(flags.TrainFlags(**ctx.params), typed or ctx.obj or [])
 
 
 @app.command(context_settings={"help_option_names": ["--help", "-h"]})
@@ -210,6 +222,54 @@ def challenge(
     return run_challenge(challenge_flags.ChallengeFlags(**{**ctx.params, **lists}), ctx.obj or [])
 
 
+_ABLATION_EXAMPLES = """
+[bold]Examples[/bold]
+
+  rllib ablation -f experiments/ablation_generalization.yaml --games round2
+
+  rllib ablation -f experiments/ablation_sample_efficiency.yaml --budget-scale 0.001 --dry-run
+
+  rllib ablation -f FILE --resume
+
+docs/recipes.md says what is compared and what the numbers mean. Exit codes: 0 done, 1 runs failed,
+2 wrong usage, 130 (Ctrl-C) or 143 (SIGTERM) interrupted after a checkpoint.
+"""
+
+
+@app.command(epilog=_ABLATION_EXAMPLES, context_settings={"help_option_names": ["--help", "-h"]})
+def ablation(
+    ctx: typer.Context,
+    file: ablation_flags.File,
+    track: ablation_flags.Track = None,
+    games: ablation_flags.Games = None,
+    seeds: ablation_flags.Seeds = None,
+    only: ablation_flags.Only = None,
+    episodes: challenge_flags.Episodes = None,
+    table: challenge_flags.Table = None,
+    budget_steps: challenge_flags.BudgetSteps = None,
+    budget_seconds: challenge_flags.BudgetSeconds = None,
+    budget_scale: ablation_flags.BudgetScale = None,
+    settings: challenge_flags.Set = None,
+    imports: challenge_flags.From = None,
+    experiment_name: ablation_flags.ExperimentName = None,
+    storage_path: ablation_flags.StoragePath = None,
+    resume: ablation_flags.Resume = False,
+    ray_address: flag.RayAddress = None,
+    ray_num_cpus: flag.RayNumCpus = None,
+    ray_num_gpus: flag.RayNumGpus = None,
+    wait_for_resources: challenge_flags.WaitForResources = False,
+    dry_run: challenge_flags.DryRun = False,
+    progress: challenge_flags.Progress = True,
+    info: challenge_flags.Info = False,
+    debug: challenge_flags.Debug = False,
+) -> int:
+    """Train the experiments of a file side by side: what each part of a recipe brings."""
+    from rllib_ppg.app.ablation import run_ablation
+
+    lists = {name: ctx.params[name] or [] for name in ("settings", "imports")}
+    return run_ablation(ablation_flags.AblationFlags(**{**ctx.params, **lists}), ctx.obj or [])
+
+
 _PLOT_EXAMPLES = """
 [bold]Examples[/bold]
 
@@ -308,6 +368,17 @@ def video(
     from rllib_ppg.app.video import run_video
 
     return run_video(video_flags.VideoFlags(**ctx.params))
+
+
+app.command(
+    epilog=cluster_commands.SUBMIT_EXAMPLES,
+    context_settings={
+        "help_option_names": ["--help", "-h"],
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+    },
+)(cluster_commands.submit)
+app.command(context_settings={"help_option_names": ["--help", "-h"]})(cluster_commands.sagemaker)
 
 
 def main(arguments: list[str] | None = None) -> int:

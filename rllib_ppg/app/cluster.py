@@ -228,7 +228,11 @@ FEWER = "Use fewer num_env_runners and num_gpus"
 
 
 def check_fits(
-    bundles: Sequence[Resources], there: Sequence[Resources], place: str, advice: str = AUTO
+    bundles: Sequence[Resources],
+    there: Sequence[Resources],
+    place: str,
+    advice: str = AUTO,
+    strategy: str = "PACK",
 ) -> None:
     """Refuse a trial that could never start.
 
@@ -237,6 +241,7 @@ def check_fits(
         there: What each node has.
         place: What to call the nodes.
         advice: What to change, for the message.
+        strategy: Ray's `placement_strategy`.
 
     Raises:
         UserError: Naming what is missing, what is there, and what to do.
@@ -249,9 +254,18 @@ def check_fits(
     ]
     if missing:
         problem = f"{place} has too little for it: it needs {' and '.join(missing)}."
-    elif not _packs(bundles, there):
+    elif not packs(bundles, there):
         parts = ", ".join(dict.fromkeys(str(dict(bundle)) for bundle in bundles))
         problem = f"no node of {place} has room for one of its parts: {parts}."
+    elif strategy == "STRICT_PACK" and not any(packs(bundles, [node]) for node in there):
+        problem = f"no node of {place} has room for all its parts, as {strategy} wants."
+        advice = "Use placement_strategy: PACK"
+    elif strategy == "STRICT_SPREAD" and not _spreads(bundles, there):
+        problem = (
+            f"its {len(bundles)} parts do not fit on as many nodes of {place} ({len(there)} there),"
+            f" as {strategy} wants."
+        )
+        advice = "Use placement_strategy: SPREAD"
     else:
         return
     if place == "this machine":
@@ -259,6 +273,23 @@ def check_fits(
     else:
         way_out = "--wait-for-resources waits where the cluster grows by itself"
     raise UserError(f"The run can never start: {problem} {advice}; {way_out}.")
+
+
+def _spreads(bundles: Sequence[Resources], there: Sequence[Resources]) -> bool:
+    """Whether each bundle can have a node of its own."""
+    holds: dict[int, int] = {}  # which bundle a node has
+
+    def place(bundle: int, tried: set[int]) -> bool:
+        for node, free in enumerate(there):
+            if node in tried or not packs([bundles[bundle]], [free]):
+                continue
+            tried.add(node)
+            if node not in holds or place(holds[node], tried):  # the other one finds another
+                holds[node] = bundle
+                return True
+        return False
+
+    return all(place(bundle, set()) for bundle in range(len(bundles)))
 
 
 def _sum(parts: Sequence[Resources]) -> dict[str, float]:
@@ -274,7 +305,7 @@ def _amount(name: str, amount: float) -> str:
     return f"{amount:g} {name}{plural}"
 
 
-def _packs(bundles: Sequence[Resources], there: Sequence[Resources]) -> bool:
+def packs(bundles: Sequence[Resources], there: Sequence[Resources]) -> bool:
     """Whether all bundles fit on the nodes: first fit, largest bundle first."""
     free = [dict(node) for node in there]
     for bundle in sorted(bundles, key=lambda b: (b.get("GPU", 0), b.get("CPU", 0)), reverse=True):

@@ -1,5 +1,6 @@
 """App: `rllib train --dry-run`: what a run would be, without starting Ray or training."""
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from rllib_ppg.algorithm.settings import DEFAULTS
 from rllib_ppg.app import cluster
 from rllib_ppg.app.checks import memory_needs, observation_space, store_bytes
 from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.app.fit import trials_at_once
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.measure import Speeds, measure
 from rllib_ppg.app.plan import Plan, make_plan
@@ -29,7 +31,9 @@ from rllib_ppg.app.run_length import (
     run_length,
     seconds_of,
 )
-from rllib_ppg.app.variants import variants
+from rllib_ppg.app.spaces import described, is_node
+from rllib_ppg.app.sweep import Sweep
+from rllib_ppg.app.sweep_sample import share_trained, sweep_lines
 from rllib_ppg.envs.procgen import parse_options
 
 
@@ -76,9 +80,11 @@ def describe(plan: Plan, settings: cluster.RaySettings) -> Iterator[str]:
     yield from (f"  {note}" for note in plan.notes)
     yield _field("from", experiment.source.default)
     yield _field("results to", experiment_folder(experiment))
-    count = len(variants(plan.space)) * experiment.keys.num_samples
+    count, at_once = plan.sweep.trials(plan.space), trials_at_once(plan, settings)
     if count > 1:
-        yield _field("trials", f"{count}; sizes and times below are those of one, the first")
+        yield "Sweep"
+        yield from sweep_lines(plan.sweep, plan.space, at_once)
+        yield _field("", "sizes and times below are those of one trial, the first to be checked")
     yield from _configuration(plan)
     if not plan.configs:
         yield "  (run by RLlib as it is: no sizes and no estimate for other algorithms than PPG)"
@@ -89,7 +95,7 @@ def describe(plan: Plan, settings: cluster.RaySettings) -> Iterator[str]:
     yield from arithmetic(config)
     yield from budget_lines(config, experiment.keys.stop)
     yield from _memory(config, settings)
-    yield from _time(config, experiment.keys.stop, count)
+    yield from _time(config, plan, count, at_once)
 
 
 def _field(name: str, value: Any) -> str:
@@ -105,7 +111,7 @@ def _configuration(plan: Plan) -> Iterator[str]:
     for name, value in resolved.items():
         note = "  (auto)" if given.get(name) == "auto" else ""
         note = "  (default)" if name not in given else note
-        yield f"  {name:<{width}}  {value}{note}"
+        yield f"  {name:<{width}}  {described(value)}{note}"
     for name, value in plan.experiment.keys.stop.items():
         yield f"  {'stop.' + name:<{width}}  {value:,}"
     if plan.configs:
@@ -117,7 +123,7 @@ def _configuration(plan: Plan) -> Iterator[str]:
 def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of a configuration, with dots in their names."""
     for name, value in config.items():
-        if isinstance(value, Mapping) and value and "grid_search" not in value:
+        if isinstance(value, Mapping) and value and not is_node(value):
             yield from flattened(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
@@ -235,7 +241,8 @@ def _memory(config: PPGConfig, settings: cluster.RaySettings) -> Iterator[str]:
     yield ""
 
 
-def _time(config: PPGConfig, stop: Mapping[str, float], trials: int) -> Iterator[str]:
+def _time(config: PPGConfig, plan: Plan, trials: int, at_once: int) -> Iterator[str]:
+    stop = plan.experiment.keys.stop
     yield "Time on this machine, from a measurement of some seconds"
     speeds = measure(config)
     sampling, learning = speeds.iteration_s(config)
@@ -249,7 +256,7 @@ def _time(config: PPGConfig, stop: Mapping[str, float], trials: int) -> Iterator
     yield _field("all phases", f"{speeds.pace(config):,.0f} steps/s")
     yield from _total(config, stop, speeds)
     if trials > 1:
-        yield _field("", f"times {trials} trials, which share this machine")
+        yield from _sweep_time(plan.sweep, _trial_s(config, stop, speeds), trials, at_once)
     yield ""
 
 
@@ -263,6 +270,34 @@ def _total(config: PPGConfig, stop: Mapping[str, float], speeds: Speeds) -> Iter
         yield _field("", f"about {steps:,.0f} steps in {show_time(seconds)}")
     if length is None and seconds is None:
         yield _field("whole run", "neither stop nor a budget sets its steps or seconds")
+
+
+def _trial_s(config: PPGConfig, stop: Mapping[str, float], speeds: Speeds) -> float:
+    """Seconds of one trial that is trained to its end; infinite where nothing sets one."""
+    length, seconds = run_length(config, stop), seconds_of(config, stop)
+    ends = [math.inf if seconds is None else seconds]
+    if length is not None:
+        ends.append(speeds.run_s(config, length))
+    return min(ends)
+
+
+def _sweep_time(sweep: Sweep, each: float, trials: int, at_once: int) -> Iterator[str]:
+    if math.isinf(each):
+        return
+    share = share_trained(sweep)
+    seconds = math.ceil(trials / at_once) * each
+    yield _field(
+        "all trials",
+        f"about {show_time(seconds)}: {trials} of {show_time(each)}, "
+        f"{at_once} at once, if those do not slow each other down; each needs",
+    )
+    yield _field("", "some seconds more to start")
+    if share < 1:
+        yield _field(
+            "",
+            f"of that about {share:.0%}, {show_time(share * seconds)}, where "
+            f"{sweep.scheduler.type} ends as many as it means to",
+        )
 
 
 def _precise(seconds: float) -> str:

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from rllib_ppg.algorithm.setting_types import Integer, Number
+from rllib_ppg.app.spaces import node_problems
 from rllib_ppg.app.yaml_reader import KeyPath
 from rllib_ppg.errors import UserError, shown
 from rllib_ppg.spelling import did_you_mean
@@ -46,7 +47,11 @@ OUTDATED = {
     "resume": "use the flag --resume",
     "verbose": "use the flags -v and -vv",
     "queue_trials": "use the flag --wait-for-resources",
-    "search_alg": "it is not supported here; use grid_search in config, or Ray Tune in Python",
+    "search_alg": "use search: {type: NAME, ...}",
+    "searcher": "use search: {type: NAME, ...}",
+    "hyperparam_mutations": "it stands in scheduler: {type: pbt, hyperparam_mutations: ...}",
+    "objective": "use metric and mode",
+    "max_concurrent": "use max_concurrent_trials",
     "callbacks": "it stands in config: {callbacks: ...}",
     "protocol": "it belongs to a challenge: rllib challenge -f FILE",
     "export_formats": "PPG has nothing to export there; its checkpoints hold the weights",
@@ -105,7 +110,11 @@ class ExperimentKeys(BaseModel):
     storage_path: Place | None = None
     restore: Place | None = None
     time_budget_s: Annotated[Number, Field(gt=0)] | None = None
+    metric: StrictStr | None = None
+    mode: Literal["max", "min"] = "max"
     scheduler: StrictStr | dict[str, Any] | None = None
+    search: StrictStr | dict[str, Any] | None = None
+    average_over: dict[str, Any] | None = None
     log_to_file: StrictBool = False
 
     @model_validator(mode="after")
@@ -114,11 +123,19 @@ class ExperimentKeys(BaseModel):
         given = self.checkpoint_config.model_fields_set
         if self.run == "PPG" and "checkpoint_frequency" not in given:
             self.checkpoint_config.checkpoint_frequency = PPG_CHECKPOINT_FREQUENCY
-            # A scheduler such as pbt clones trials from checkpoints of any age.
-            if "num_to_keep" not in given and self.scheduler is None:
+            # PBT copies trials from checkpoints of any age.
+            if "num_to_keep" not in given and not _is_pbt(self.scheduler):
                 self.checkpoint_config.num_to_keep = PPG_NUM_TO_KEEP
         return self
 
+
+def _is_pbt(scheduler: str | dict[str, Any] | None) -> bool:
+    name = scheduler.get("type") if isinstance(scheduler, dict) else scheduler
+    return str(name).lower() in ("pbt", "population_based_training")
+
+
+SWEEP_KEYS = ("num_samples", "metric", "mode", "scheduler", "search", "average_over")
+"""Those that decide on the trials of a sweep; a resumed run keeps its own."""
 
 TOP_LEVEL_KEYS = tuple(ExperimentKeys.model_fields)
 
@@ -155,7 +172,7 @@ class Experiment:
 
     Attributes:
         name: Its name, and that of its results folder.
-        keys: The top-level keys. `config` holds `env` too, and may hold `grid_search` nodes.
+        keys: The top-level keys. `config` holds `env` too, and may hold grids and spaces.
         source: Where the keys came from.
     """
 
@@ -189,7 +206,7 @@ def check_shape(raw: RawExperiment) -> Experiment:
     if not re.fullmatch(r"[^/\\\x00-\x1f]{1,100}", name) or name in (".", ".."):
         problem = "its name becomes a folder's; use at most 100 letters, digits, - and _."
         raise UserError(f'{source.at()}: experiment "{name[:100]}": {problem}')
-    problems = [*_key_problems(raw), *_node_problems(raw.data, (), source)]
+    problems = [*_key_problems(raw), *_node_problems(raw)]
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     try:
@@ -225,28 +242,10 @@ def _listed() -> str:
     return ", ".join(TOP_LEVEL_KEYS)
 
 
-def _node_problems(value: Any, path: KeyPath, source: Source) -> Iterator[str]:
-    """Refuse `eval` nodes, which Tune would run as Python, and grids where they cannot stand."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _node_problems(item, path, source)
-    if not isinstance(value, Mapping):
-        return
-    where = ".".join(path)
-    if set(value) == {"eval"}:
-        yield source.message(path, f"{where}: {{eval: ...}} is Python code, which is never run.")
-    if "grid_search" in value:
-        yield from _grid_problems(value, path, source)
-    for name, item in value.items():
-        yield from _node_problems(item, (*path, name), source)
-
-
-def _grid_problems(node: Mapping[str, Any], path: KeyPath, source: Source) -> Iterator[str]:
-    where = ".".join(path)
-    if path[:1] not in (("config",), ("env",)) or path == ("config",):
-        yield source.message(path, f"{where or 'here'}: grid_search can only stand in config.")
-    elif len(node) > 1 or not isinstance(node["grid_search"], list) or not node["grid_search"]:
-        yield source.message(path, f"{where}: write {{grid_search: [value, value, ...]}}.")
+def _node_problems(raw: RawExperiment) -> Iterator[str]:
+    """Refuse malformed spaces, those that stand where none can, and code that Tune would run."""
+    for path, problem in node_problems(raw.data, ()):
+        yield raw.source.message(path, problem)
 
 
 def _move_env(keys: ExperimentKeys, source: Source) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from rllib_ppg.app.experiment import TOP_LEVEL_KEYS, Experiment, RawExperiment, Source, check_shape
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.variants import is_grid
+from rllib_ppg.app.spaces import is_node
 from rllib_ppg.app.yaml_reader import MAX_CHARACTERS, KeyPath, read_yaml
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean, nearest
@@ -243,7 +243,7 @@ def apply_override(raw: RawExperiment, override: Override) -> None:
     node = raw.data
     for depth, name in enumerate(path[:-1], start=1):
         inner = node.get(name)
-        if inner is None or is_grid(inner):
+        if inner is None or is_node(inner):
             inner = node[name] = {}
         if not isinstance(inner, dict):
             where = ".".join(path[:depth])
@@ -256,8 +256,8 @@ def apply_override(raw: RawExperiment, override: Override) -> None:
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """`new` over `old`, mappings merged; a grid or a grid's replacement is put in whole."""
-    if is_grid(old) or is_grid(new):
+    """`new` over `old`, mappings merged; a space or its replacement is put in whole."""
+    if is_node(old) or is_node(new):
         return new
     both = dict(old)
     for name, value in new.items():

@@ -51,7 +51,7 @@ _DRY_RUN = (
     "hours, and end."
 )
 _PROGRESS = "Live view on a terminal (default); else one plain line a training iteration."
-_SCHEDULER = "Tune's trial scheduler: FIFO, async_hyperband, median_stopping_rule, pbt, ..."
+_SCHEDULER = "What ends trials early: fifo (nothing), asha, median_stopping, hyperband, pbt."
 
 
 Words = Annotated[

@@ -1,7 +1,7 @@
 """App: run one experiment with Ray Tune, from the start or from where it was left."""
 
-import inspect
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +9,27 @@ from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import SCHEDULER_IMPORT, TrialScheduler, create_scheduler
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 
 from rllib_ppg.algorithm.checkpoint_files import newest_whole
+from rllib_ppg.app.configuration_searcher import ConfigurationSearcher
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.experiment_state import TRIALS, mend_notes, noted_trials
 from rllib_ppg.app.interrupt import Interrupt, RayGuard
+from rllib_ppg.app.objective import Objective
 from rllib_ppg.app.report import TrialEnd, trial_end
 from rllib_ppg.app.run_folder import experiment_folder, is_remote, storage_path
+from rllib_ppg.app.searchers import RandomKeys, make_searcher
+from rllib_ppg.app.sweep import Sweep
+from rllib_ppg.app.sweep_watch import SweepWatch
 from rllib_ppg.app.track_callback import TrackCallback
-from rllib_ppg.app.view import View
+from rllib_ppg.app.tune_schedulers import make_scheduler
+from rllib_ppg.app.tune_spaces import for_tune
+from rllib_ppg.app.variants import without_nodes
+from rllib_ppg.app.view import View, label_of
 from rllib_ppg.app.watch import OrderlyScheduler, RunWatch, WatchCallback
 from rllib_ppg.errors import UserError, told
-from rllib_ppg.spelling import did_you_mean
 
 ENDING = "{}: stopping after a checkpoint at the end of this iteration; once more stops at once."
 
@@ -52,27 +60,31 @@ def make_tuner(
     space: Mapping[str, Any],
     scheduler: TrialScheduler | None = None,
     *,
+    sweep: Sweep,
     trackers: Sequence[str] = (),
 ) -> tune.Tuner:
     """Set up Tune for a new run.
 
     Args:
         experiment: The experiment.
-        space: The resolved configuration, grid nodes included.
+        space: The resolved configuration, grids and spaces included.
         scheduler: In place of the one that the experiment names.
+        sweep: How its trials are chosen and compared.
         trackers: Those of `track.TRACKERS` that get the results too.
     """
     keys = experiment.keys
     checkpoint = keys.checkpoint_config
     restore = {"restore": keys.restore} if keys.restore else None
+    search = _search(sweep, keys.max_concurrent_trials, space)
     return tune.Tuner(
         keys.run,
-        param_space=dict(space),
+        param_space=search["param_space"],
         tune_config=tune.TuneConfig(
-            num_samples=keys.num_samples,
-            max_concurrent_trials=keys.max_concurrent_trials,
+            num_samples=search["num_samples"],
+            search_alg=search["search_alg"],
             time_budget_s=keys.time_budget_s,
-            scheduler=OrderlyScheduler(scheduler or make_scheduler(experiment)),
+            trial_dirname_creator=search.get("dirname"),
+            scheduler=OrderlyScheduler(scheduler or make_scheduler(sweep)),
         ),
         run_config=tune.RunConfig(
             name=experiment.name,
@@ -91,35 +103,33 @@ def make_tuner(
     )
 
 
-def make_scheduler(experiment: Experiment) -> TrialScheduler:
-    """Tune's trial scheduler of an experiment; FIFO unless it names another.
+def _search(sweep: Sweep, limit: int | None, space: Mapping[str, Any]) -> dict[str, Any]:
+    """Tune's settings of what chooses the trials, and the configuration that goes with it."""
+    search = sweep.search
+    if isinstance(search, RandomKeys):
+        generator = BasicVariantGenerator(
+            max_concurrent=limit or 0,
+            # Members of a configuration have the same sampled values.
+            constant_grid_search=search.constant_grid_search or bool(sweep.over),
+            random_state=search.seed,
+        )
+        whole = for_tune(sweep.expanded(space))
+        return {"search_alg": generator, "num_samples": sweep.num_samples, "param_space": whole}
+    constants = space if isinstance(search, dict) else without_nodes(space)
+    inner = make_searcher(search, space, sweep.metric, sweep.mode)
+    searcher = ConfigurationSearcher(inner, sweep.objective, constants, sweep.over)
+    return {
+        "search_alg": ConcurrencyLimiter(searcher, limit) if limit else searcher,
+        "num_samples": sweep.num_samples * sweep.members,
+        "param_space": for_tune(constants),
+        "dirname": folder_name,
+    }
 
-    Raises:
-        UserError: If its name or an argument is unknown.
-    """
-    given = experiment.keys.scheduler
-    spec = {"type": given} if isinstance(given, str) else dict(given or {})
-    name = str(spec.pop("type", "FIFO"))
-    kind = {"asha": "async_hyperband"}.get(name.lower(), name.lower())
-    if kind not in SCHEDULER_IMPORT:
-        hint = did_you_mean(name, SCHEDULER_IMPORT)
-        problem = f'unknown scheduler "{name}".{hint} Known: {", ".join(SCHEDULER_IMPORT)}.'
-        raise UserError(experiment.source.message(("scheduler",), problem))
-    found = SCHEDULER_IMPORT[kind]
-    parameters = inspect.signature(found() if inspect.isfunction(found) else found).parameters
-    for argument in spec:
-        if argument not in parameters:
-            hint = did_you_mean(argument, parameters) or f" Allowed: {', '.join(parameters)}."
-            problem = f'scheduler {name} takes no "{argument}".{hint}'
-            raise UserError(experiment.source.message(("scheduler", argument), problem))
-    goal = {"metric": "env_runners/episode_return_mean", "mode": "max"}
-    spec = {**{k: v for k, v in goal.items() if k in parameters}, **spec}
-    try:
-        return create_scheduler(kind, **spec)
-    except Exception as error:  # schedulers check their arguments each in its own way
-        reason = str(error) or type(error).__name__
-        problem = f"scheduler {name}: {reason}"
-        raise UserError(experiment.source.message(("scheduler",), problem)) from None
+
+def folder_name(trial: Trial) -> str:
+    """A trial's folder by what was searched; Tune would name it by its whole configuration."""
+    values = re.sub(r"[^\w.=-]+", ",", " ".join(label_of(trial).split()[1:]))
+    return f"{trial}_{values}"[:130]
 
 
 def check_resumable(experiment: Experiment) -> str:
@@ -145,6 +155,7 @@ def restored_tuner(
     space: Mapping[str, Any],
     scheduler: TrialScheduler | None = None,
     *,
+    sweep: Sweep,
     finished_too: bool,
     trackers: Sequence[str] = (),
 ) -> tune.Tuner:
@@ -154,13 +165,14 @@ def restored_tuner(
         experiment: The experiment; only its name, place and stop keys count.
         space: The configuration, for a run that was killed before any trial was noted down.
         scheduler: For such a run, in place of the one that the experiment names.
+        sweep: For such a run.
         trackers: For such a run; another keeps its own.
         finished_too: Let finished trials go on as well, because the stop keys have changed.
     """
     folder = experiment_folder(experiment)
     if not is_remote(folder) and not mend_notes(Path(folder)):
         _refuse_lost_trials(Path(folder))
-        return make_tuner(experiment, space, scheduler, trackers=trackers)
+        return make_tuner(experiment, space, scheduler, sweep=sweep, trackers=trackers)
     kind = tune.ResumeConfig.ResumeType
     return tune.Tuner.restore(
         check_resumable(experiment),
@@ -203,7 +215,11 @@ def _leave(view: View, text: str) -> None:
 
 
 def fit(
-    tuner: tune.Tuner, experiment: Experiment, view: View, noted: Collection[str] = ()
+    tuner: tune.Tuner,
+    experiment: Experiment,
+    view: View,
+    noted: Collection[str] = (),
+    objective: Objective | None = None,
 ) -> Outcome:
     """Run Tune to its end, to the first Ctrl-C (in order) or the second (at once).
 
@@ -212,6 +228,7 @@ def fit(
         experiment: The experiment.
         view: Shows it.
         noted: Ids of the trials to go on with, of a run that is resumed.
+        objective: What the trials are compared by, of a sweep.
 
     Raises:
         UserError: If Tune does not go on with them.
@@ -224,7 +241,7 @@ def fit(
         view,
         Interrupt(lambda name: view.note(ENDING.format(name))) as interrupt,
         RayGuard(interrupt, lambda text: _leave(view, text)),
-        RunWatch(view, interrupt, experiment.keys.stop, noted) as watch,
+        RunWatch(view, interrupt, experiment.keys.stop, noted, SweepWatch(objective)) as watch,
     ):
         at_once = False
         try:

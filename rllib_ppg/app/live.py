@@ -51,6 +51,7 @@ class LiveView:
         self._waiting_for = "starting workers and learner ..."
         self._begin = time.monotonic()
         self._trials: dict[str, Progress] = {}
+        self._labels: dict[str, str] = {}
         self._folder = ""
         self._expected = 1
         self._console = console = Console(file=out)
@@ -73,6 +74,9 @@ class LiveView:
 
     def result(self, trial: Any, progress: Progress, trials: int) -> None:
         """Take in a new result; the next drawing shows it."""
+        # Its label changes where PBT changes its values. Those with the newest results stand last.
+        self._trials.pop(self._labels.get(trial.trial_id, ""), None)
+        self._labels[trial.trial_id] = label_of(trial)
         self._trials[label_of(trial)] = progress
         self._folder = str(trial.path)
         self._expected = trials
@@ -185,13 +189,17 @@ def _time_split(progress: Progress) -> Text:
     return text
 
 
+MAX_TRIALS = 15
+"""Trials that have a line: those with the newest results."""
+
+
 def several(trials: dict[str, Progress], expected: int) -> RenderableType:
-    """A line for each trial."""
+    """A line for each trial, of many for those that run."""
     table = Table(box=None, pad_edge=False, header_style="cyan")
     table.add_column("trial", no_wrap=True)
     for name in ("steps", "done", "ETA", "steps/s", "return", "length", "phase"):
         table.add_column(name, justify="left" if name == "phase" else "right", no_wrap=True)
-    for trial, progress in trials.items():
+    for trial, progress in sorted(list(trials.items())[-MAX_TRIALS:], key=lambda item: item[0]):
         table.add_row(
             trial,
             show_count(progress.steps),
@@ -202,6 +210,8 @@ def several(trials: dict[str, Progress], expected: int) -> RenderableType:
             show(progress.number(LENGTH), ".4g"),
             progress.phase,
         )
+    if len(trials) > MAX_TRIALS:
+        table.add_row(Text(f"{len(trials) - MAX_TRIALS} others", style="dim"))
     waiting = expected - len(trials)
     if waiting > 0:
         table.add_row(Text(f"{waiting} not started yet", style="dim"))

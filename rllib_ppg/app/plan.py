@@ -1,7 +1,7 @@
 """App: an experiment ready to run: checked, resolved to numbers, and fitting the machine."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,17 @@ from rllib_ppg.algorithm import resources
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.app import cluster
 from rllib_ppg.app.checks import Checked, check, check_memory
-from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.app.experiment import SWEEP_KEYS, Experiment, ExperimentKeys
+from rllib_ppg.app.fit import check_fits, resource_lines, trials_at_once
 from rllib_ppg.app.flags import TrainFlags
-from rllib_ppg.app.launch import check_resumable, make_scheduler
+from rllib_ppg.app.launch import check_resumable
 from rllib_ppg.app.resolve import complete, param_space
 from rllib_ppg.app.run_folder import experiment_folder, is_remote
 from rllib_ppg.app.run_length import best_weights_notes
-from rllib_ppg.app.variants import is_grid, variants
+from rllib_ppg.app.searchers import check_installed
+from rllib_ppg.app.spaces import CHOICE, GRID, described, is_node
+from rllib_ppg.app.sweep import Sweep, read_sweep
+from rllib_ppg.app.typed import KeyProblems
 from rllib_ppg.app.yaml_reader import read_yaml
 from rllib_ppg.errors import UserError
 
@@ -28,6 +32,7 @@ class Plan:
         experiment: The experiment.
         space: Its configuration for Tune, `auto` resolved.
         complete: The same with PPG's defaults filled in.
+        sweep: How its trials are chosen and compared.
         title: What to call it in the view.
         configs: PPG's configuration objects, one a variant; none for other algorithms.
         notes: What to say before it starts.
@@ -37,6 +42,7 @@ class Plan:
     experiment: Experiment
     space: dict[str, Any]
     complete: dict[str, Any]
+    sweep: Sweep
     title: str
     configs: list[PPGConfig] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -56,22 +62,27 @@ def make_plan(experiment: Experiment, settings: cluster.RaySettings, flags: Trai
     """
     if flags.resume:
         experiment.keys.restore = None  # where the run once began
-    make_scheduler(experiment)
+    sweep = _sweep_of(experiment)
     there = cluster.nodes(settings)
     cpus = sum(node.get("CPU", 0.0) for node in there)
     gpus = sum(node.get("GPU", 0.0) for node in there)
-    with resources.assume(cpus, gpus):
-        checked = check(experiment)
+    # What is `auto` leaves room for as many trials at once as are wanted.
+    wanted = min(experiment.keys.max_concurrent_trials or 1, sweep.trials(experiment.config))
+    with resources.assume(cpus / wanted, gpus / wanted):
+        checked = check(experiment, sweep)
         space = param_space(checked)
-        title = title_of(checked)
-        plan = Plan(experiment, space, complete(checked, space), title, checked.configs)
+        title = title_of(checked, sweep)
+        whole = complete(checked, space, sweep.mutations)
+        plan = Plan(experiment, space, whole, sweep, title, checked.configs)
         plan.notes += checked.notes
         if flags.resume:
             _use_earlier(plan)
-        if settings.address is None:
-            check_memory(checked)
         if not flags.wait_for_resources:
-            _check_fits(plan, settings)
+            check_fits(plan, settings)
+        at_once = trials_at_once(plan, settings)
+        if settings.address is None:
+            check_memory(checked, at_once)
+        plan.notes += resource_lines(plan, settings, at_once)
     plan.notes += _notes_on_the_end(plan)
     return plan
 
@@ -92,12 +103,22 @@ def _notes_on_the_end(plan: Plan) -> Iterator[str]:
         yield (f"{plan.experiment.name}: no stop key and no budget is set; it runs until Ctrl-C.")
 
 
-def title_of(checked: Checked) -> str:
+def _sweep_of(experiment: Experiment) -> Sweep:
+    sweep = read_sweep(experiment)
+    try:
+        check_installed(sweep.search)
+    except KeyProblems as error:
+        lines = (experiment.source.message(path, text) for path, text in error.problems)
+        raise UserError("\n".join(lines)) from None
+    return sweep
+
+
+def title_of(checked: Checked, sweep: Sweep) -> str:
     """The experiment's name, algorithm and game."""
-    experiment = checked.experiment
-    env = experiment.config.get("env")
+    experiment, config = checked.experiment, sweep.expanded(checked.experiment.config)
+    env = config.get("env")
     words = [experiment.name, experiment.keys.run, _word(env)]
-    options = experiment.config.get("env_config") or {}
+    options = config.get("env_config") or {}
     if env == "procgen" and isinstance(options, dict):
         words.append(_word(options.get("env_name", "coinrun")))
         words.append(_word(options.get("distribution_mode", "hard")))
@@ -105,7 +126,9 @@ def title_of(checked: Checked) -> str:
 
 
 def _word(value: Any) -> str:
-    return "|".join(map(str, value["grid_search"])) if is_grid(value) else str(value)
+    if is_node(value, GRID, CHOICE):
+        return "|".join(map(str, next(iter(value.values()))))
+    return described(value)
 
 
 def _use_earlier(plan: Plan) -> None:
@@ -131,20 +154,21 @@ def _use_earlier(plan: Plan) -> None:
     experiment.keys.restore = earlier.get("restore")  # where no trial had been noted down yet
     plan.stop_changed = earlier.get("stop", {}) != experiment.keys.stop
     plan.space = plan.complete = config
+    _use_earlier_sweep(plan, earlier)
 
 
-def _check_fits(plan: Plan, settings: cluster.RaySettings) -> None:
+def _use_earlier_sweep(plan: Plan, earlier: dict[str, Any]) -> None:
+    """Take the sweep's keys of the run that is resumed, and say what differs."""
     experiment = plan.experiment
-    place = "this machine" if settings.address is None else "the cluster"
-    there = cluster.nodes(settings)
-    advice = cluster.AUTO if plan.configs else cluster.FEWER
-    for variant in variants(plan.space):
-        try:
-            bundles = cluster.bundles_of(experiment.keys.run, variant)
-        except UserError as error:
-            raise UserError(experiment.source.message(("config",), str(error))) from None
-        try:
-            cluster.check_fits(bundles, there, place, advice)
-        except UserError as error:
-            key = "num_gpus" if "GPU" in str(error).split("Use ")[0] else "num_env_runners"
-            raise UserError(experiment.source.message(("config", key), str(error))) from None
+    was = {
+        name: earlier.get(name, ExperimentKeys.model_fields[name].default) for name in SWEEP_KEYS
+    }
+    differing = [name for name in SWEEP_KEYS if was[name] != getattr(experiment.keys, name)]
+    if differing:
+        plan.notes.append(
+            f"{experiment.name}: the resumed run keeps its own {', '.join(differing)}; to change "
+            "that, start a new run under another name (--experiment-name)."
+        )
+    stop = earlier.get("stop", experiment.keys.stop)
+    keys = experiment.keys.model_copy(update={**was, "config": plan.space, "stop": stop})
+    plan.sweep = _sweep_of(replace(experiment, keys=keys))

@@ -4,8 +4,8 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ class TrialEnd:
         cause: Why it failed, or empty.
         progress: Where it stood.
         unsaved: Its last checkpoint could not be written.
+        config: Its configuration.
     """
 
     name: str
@@ -94,6 +95,7 @@ class TrialEnd:
     cause: str
     progress: Progress
     unsaved: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def trial_end(
@@ -117,6 +119,7 @@ def trial_end(
         cause=cause_of(trial) if status == "ERROR" else "",
         progress=progress or Progress(),
         unsaved=unsaved,
+        config=dict(trial.config),
     )
 
 
@@ -128,6 +131,9 @@ def closing_lines(
     *,
     at_once: bool = False,
     alone: bool = True,
+    error_lines: int = 0,
+    ranking: Sequence[str] = (),
+    best: TrialEnd | None = None,
 ) -> list[str]:
     """What to say when an experiment has ended or was interrupted.
 
@@ -138,15 +144,22 @@ def closing_lines(
         command: The words of the command line after `rllib`.
         at_once: It was interrupted twice, so that no checkpoint was written at the end.
         alone: The command names no other experiment.
+        error_lines: Last lines of a failed trial's traceback to show, for those who cannot look
+            into its folder.
+        ranking: The best configurations of a sweep, as lines, in place of all its trials.
+        best: The best trial of a sweep.
     """
     headline = "stopped at once" if at_once else _headline(ends)
     lines = ["", f"{experiment.name}: {headline}"]
     for end in ends:
-        lines += _trial_lines(end, single=len(ends) == 1)
+        if not ranking or end.cause or end.unsaved:
+            lines += _trial_lines(end, single=len(ends) == 1)
+        lines += _traceback_lines(end, error_lines)
+    lines += ranking
     if len(ends) != 1:
         lines.append(_field("results", folder))
     lines.append(_field("", f"tensorboard --logdir {shlex.quote(folder)}"))
-    commands = next_commands(experiment, ends, command, alone=alone and len(ends) == 1)
+    commands = next_commands(experiment, ends, command, alone=alone and len(ends) == 1, best=best)
     return [*lines, "", "Next:", *(f"  {line}" for line in commands)]
 
 
@@ -190,12 +203,25 @@ def _trial_lines(end: TrialEnd, *, single: bool) -> list[str]:
     return lines
 
 
+def _traceback_lines(end: TrialEnd, count: int) -> list[str]:
+    path = Path(end.folder) / "error.txt"
+    if not end.cause or not count or not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-count:]
+    return ["  last lines of the error:", *(f"    {line}" for line in lines)]
+
+
 def _field(name: str, value: str) -> str:
     return f"  {name:<11} {value}"
 
 
 def next_commands(
-    experiment: Experiment, ends: Sequence[TrialEnd], command: Sequence[str], *, alone: bool
+    experiment: Experiment,
+    ends: Sequence[TrialEnd],
+    command: Sequence[str],
+    *,
+    alone: bool,
+    best: TrialEnd | None = None,
 ) -> list[str]:
     """The commands to type next: to go on, to train longer (one trial alone), to evaluate."""
     going_on = [end for end in ends if end.status != "TERMINATED"]
@@ -206,8 +232,8 @@ def next_commands(
     elif saved and alone:
         lines.append(longer_command(experiment, saved[0], command))
     if saved and experiment.keys.run == "PPG":
-        best = max(saved, key=_return_of)
-        lines.append(shlex.join(["rllib", "evaluate", str(best.checkpoint)]))
+        chosen = best if best and best.checkpoint else max(saved, key=_return_of)
+        lines.append(shlex.join(["rllib", "evaluate", str(chosen.checkpoint)]))
     return lines or [f"rllib {shlex.join(command)}"]
 
 

@@ -3,7 +3,7 @@
 It is `--restore`, or `restore` in an experiment file. Nothing is unpickled here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,24 @@ def _fit_notes(folder: Path, configs: Sequence[tuple[PPGConfig, Spaces]]) -> lis
     summary = check_checkpoint(folder)
     fits = [check_fit(folder, summary, _described(*each)) for each in configs]
     return list(dict.fromkeys(note for fit in fits for note in fit.notes))
+
+
+def unfit_copies(configs: Sequence[tuple[PPGConfig, Spaces]]) -> Iterator[str]:
+    """Why trials of some of these configurations could not copy each other's checkpoints."""
+    different = {_of_network(config): (config, spaces) for config, spaces in configs}
+    described = [_described(*each) for each in different.values()]
+    for other in described[1:]:
+        try:
+            check_fit(Path("of another trial"), {**described[0], "stored_segments": 0}, other)
+        except UserError as error:
+            yield str(error).split(" Use ")[0].rstrip(".")
+            return
+
+
+def _of_network(config: PPGConfig) -> str:
+    """What decides on whether a checkpoint fits, as far as configurations of one sweep differ."""
+    epochs = config.n_epoch_pi == config.n_epoch_vf
+    return repr((config.env, config.env_config, config.model, config.num_envs, epochs))
 
 
 def _described(config: PPGConfig, spaces: Spaces) -> dict[str, Any]:

@@ -25,6 +25,9 @@ from rllib_ppg.app.track import check_trackers
 from rllib_ppg.app.video import check_video_every
 from rllib_ppg.errors import UserError
 
+_ERROR_LINES = 12
+"""Lines of a failed trial's traceback that are shown of a run on a cluster."""
+
 
 def run_train(flags: TrainFlags, command: Sequence[str]) -> int:
     """Train all experiments that the flags name, one after the other.
@@ -153,22 +156,37 @@ def _train(
         with waiting("Starting Ray ..."):
             stack.enter_context(cluster.session(settings))
             plans = [plan.make_plan(experiment, settings, flags) for experiment in experiments]
+        away = settings.address is not None
+        if away:
+            with waiting("Trying the results folder on the nodes ..."):
+                for each in plans:
+                    each.notes += _check_shared(each)
         for each in plans:
-            code = max(code, _run(each, flags, command, alone=len(plans) == 1))
+            code = max(code, _run(each, flags, command, alone=len(plans) == 1, away=away))
             if code >= INTERRUPTED:
                 break
     return code
 
 
-def _run(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -> int:
+def _check_shared(plan: Any) -> list[str]:
+    from rllib_ppg.app.shared_storage import check_shared
+    from rllib_ppg.app.variants import variants
+
+    experiment = plan.experiment
+    bundles = cluster.bundles_of(experiment.keys.run, next(iter(variants(plan.space))))
+    return check_shared(experiment, bundles[0] if bundles else {})
+
+
+def _run(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool, away: bool) -> int:
     for line in plan.notes:
         print(line)
     with locked(plan.experiment):
-        return _fit(plan, flags, command, alone=alone)
+        return _fit(plan, flags, command, alone=alone, away=away)
 
 
-def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -> int:
+def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool, away: bool) -> int:
     from rllib_ppg.app import launch, report
+    from rllib_ppg.app.sweep_end import end_sweep
     from rllib_ppg.app.view import make_view
 
     experiment = plan.experiment
@@ -176,6 +194,7 @@ def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -
         tuner = launch.restored_tuner(
             experiment,
             plan.space,
+            sweep=plan.sweep,
             finished_too=plan.stop_changed,
             trackers=flags.track or (),
         )
@@ -183,12 +202,29 @@ def _fit(plan: Any, flags: TrainFlags, command: Sequence[str], *, alone: bool) -
     else:
         noted = set()
         space = _with_videos(plan, flags.video_every)
-        tuner = launch.make_tuner(experiment, space, trackers=flags.track or ())
+        tuner = launch.make_tuner(experiment, space, sweep=plan.sweep, trackers=flags.track or ())
     write_description(experiment, plan.complete, command, resumed=flags.resume)
     view = make_view(plan.title, live=flags.progress)
-    outcome = launch.fit(tuner, experiment, view, noted)
+    count = plan.sweep.trials(plan.space)
+    objective = plan.sweep.objective if count > 1 else None
+    outcome = launch.fit(tuner, experiment, view, noted, objective)
     folder = experiment_folder(experiment)
-    lines = report.closing_lines(experiment, folder, outcome.ends, command, at_once=outcome.at_once)
+    ranking: list[str] = []
+    best = None
+    if count > 1:
+        ranking, found = end_sweep(experiment, plan.sweep, plan.space, plan.complete, outcome.ends)
+        best = found.members[0].end if found else None
+    lines = report.closing_lines(
+        experiment,
+        folder,
+        outcome.ends,
+        command,
+        at_once=outcome.at_once,
+        alone=alone,
+        error_lines=_ERROR_LINES if away else 0,
+        ranking=ranking,
+        best=best,
+    )
     print("\n".join(lines))
     return outcome.exit_code
 

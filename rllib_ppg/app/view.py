@@ -6,6 +6,7 @@ import time
 from typing import Any, Protocol, TextIO
 
 from rllib_ppg.app.progress import Progress, show, show_count, show_time
+from rllib_ppg.app.variants import value_at
 
 RETURN = "env_runners/episode_return_mean"
 LENGTH = "env_runners/episode_len_mean"
@@ -140,11 +141,18 @@ class PlainView:
 
 
 def label_of(trial: Any) -> str:
-    """A trial's number, and the values that a grid gave it."""
+    """A trial's number, and the values that a grid, a space or PBT gave it."""
     number = str(trial.trial_id).rsplit("_", 1)[-1]
-    params = trial.evaluated_params or {}
-    values = [f"{name.rsplit('/', 1)[-1]}={value}" for name, value in params.items()]
-    return " ".join([number, *values])
+    params = {}
+    for name, value in (trial.evaluated_params or {}).items():
+        # PBT changes a trial's configuration, and not what is noted there.
+        params[name.rsplit("/", 1)[-1]] = value_at(trial.config, tuple(name.split("/")), value)
+    return " ".join([number, *(f"{name}={show_value(value)}" for name, value in params.items())])
+
+
+def show_value(value: Any) -> str:
+    """A hyper-parameter in few characters."""
+    return format(value, ".4g") if isinstance(value, float) else str(value)
 
 
 def clock() -> str:

@@ -19,6 +19,7 @@ from rllib_ppg.app.interrupt import Interrupt, end_tune_loop
 from rllib_ppg.app.progress import Progress
 from rllib_ppg.app.report import cause_of, error_of
 from rllib_ppg.app.run_folder import is_remote
+from rllib_ppg.app.sweep_watch import SweepWatch
 from rllib_ppg.app.trial_log import TrialLog
 from rllib_ppg.app.view import View, label_of
 from rllib_ppg.errors import OutOfMemory, UserError
@@ -35,6 +36,7 @@ class RunWatch:
         interrupt: Whether Ctrl-C was pressed.
         stop: The stop keys; they replace those of a resumed trial.
         noted: Ids of the trials of the run that is resumed; none for a new run.
+        sweep: Watches what a sweep does with its trials.
 
     Attributes:
         trials: Tune's trials, those not yet started included.
@@ -51,8 +53,11 @@ class RunWatch:
         interrupt: Interrupt,
         stop: dict[str, float],
         noted: Collection[str] = (),
+        sweep: SweepWatch | None = None,
     ) -> None:
         self.view = view
+        self.sweep = sweep or SweepWatch()
+        self.sweep.tell = view.event
         self.interrupt = interrupt
         self.trials: Sequence[Trial] = ()
         self.progress: dict[str, Progress] = {}
@@ -92,6 +97,7 @@ class RunWatch:
             )
         self._noted = set()
         self.trials = trials
+        self.sweep.begin(trials)
         for trial in trials:
             if trial.trial_id not in self._given:
                 self._given.add(trial.trial_id)
@@ -107,6 +113,7 @@ class RunWatch:
 
     def step_ends(self) -> None:
         """Keep Tune's notes; end its loop once no trial runs any more and an end was asked for."""
+        self.sweep.write_notes(self.trials)
         if self.trials and not is_remote(self.trials[0].path):
             self._state.keep(self.trials[0].storage)
         if self.stopping and not any(trial.status == Trial.RUNNING for trial in self.trials):
@@ -150,9 +157,13 @@ class RunWatch:
         if adopted.result is None:
             return False
         self.progress.setdefault(trial.trial_id, Progress(self._stop)).update(adopted.result)
+        flat = flatten_dict(adopted.result, "/")
+        going = {**flat, "done": False}
+        ends_trials = getattr(self.sweep.scheduler, "metric", None) is not None
+        by_scheduler = ends_trials and flat.get("done") and not trial.should_stop(going)
         trial.stopping_criterion = dict(self._stop)
-        # It is done by today's stop keys or not at all.
-        return bool(trial.should_stop({**flatten_dict(adopted.result, "/"), "done": False}))
+        # It is done by today's stop keys, or by the scheduler, or not at all.
+        return bool(by_scheduler or trial.should_stop(going))
 
     def saved(self, trial: Trial) -> None:
         """Note whether a checkpoint was written that was due."""
@@ -187,6 +198,22 @@ class WatchCallback(Callback):
         """Tune ends a step of its loop."""
         if RunWatch.current:
             RunWatch.current.step_ends()
+
+    def get_state(self) -> dict[str, Any] | None:
+        """What Tune's notes have to hold beside the trials: what the scheduler knows of them."""
+        return RunWatch.current.sweep.state() if RunWatch.current else None
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take that of the run that is resumed."""
+        if RunWatch.current:
+            RunWatch.current.sweep.set_state(state)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """A trial has ended."""
+        if RunWatch.current:
+            RunWatch.current.sweep.ended(trial)
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -254,6 +281,9 @@ class OrderlyScheduler(TrialScheduler):
         """
         self.inner.on_trial_add(tune_controller, trial)
         watch = RunWatch.current
+        if watch:
+            watch.sweep.scheduler = self.inner
+            watch.sweep.controller = getattr(tune_controller, "_tune_controller", tune_controller)
         if watch and trial.status in (Trial.TERMINATED, Trial.ERROR):
             watch.had_ended(trial)
         if not watch or trial.status != Trial.PENDING or not trial.relative_logdir:
@@ -263,6 +293,9 @@ class OrderlyScheduler(TrialScheduler):
             watch.failed(trial, again=False)
         elif watch.resumed(trial):
             trial.set_status(Trial.TERMINATED)
+            watch.sweep.had_ended(trial)
+        else:
+            watch.sweep.goes_on(trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Pass on that a trial failed."""
@@ -270,25 +303,42 @@ class OrderlyScheduler(TrialScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide what a trial does next; pause it where an end was asked for."""
-        decision: str = self.inner.on_trial_result(tune_controller, trial, result)
         watch = RunWatch.current
+        known = watch.sweep.known(trial, result) if watch else result
+        if known is None:
+            decision = str(TrialScheduler.CONTINUE)
+        else:
+            decision = str(self.inner.on_trial_result(tune_controller, trial, known))
         if watch and watch.stopping and decision == TrialScheduler.CONTINUE:
+            watch.sweep.halted.add(trial.trial_id)
             return str(TrialScheduler.PAUSE)
         return decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Pass on that a trial is done."""
-        self.inner.on_trial_complete(tune_controller, trial, result)
+        watch = RunWatch.current
+        known = (watch.sweep.known(trial, result) if watch else None) or result
+        self.inner.on_trial_complete(tune_controller, trial, known)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """Pass on that a trial is gone."""
         self.inner.on_trial_remove(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Choose the next trial; none where an end was asked for."""
+        """Choose the next trial; none where an end was asked for.
+
+        HyperBand forgets trials that wait for others of their group if the last of those ends by a
+        stop key, or ended when the driver was killed: where nothing else is left they go on.
+        """
         if RunWatch.current and RunWatch.current.stopping:
             return None
-        return self.inner.choose_trial_to_run(tune_controller)
+        chosen = self.inner.choose_trial_to_run(tune_controller)
+        if chosen is not None:
+            return chosen
+        trials = tune_controller.get_trials()
+        if any(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials):
+            return None
+        return next((trial for trial in trials if trial.status == Trial.PAUSED), None)
 
     def debug_string(self) -> str:
         """Describe the scheduler's state."""

@@ -4,7 +4,6 @@ All faults of a test hit one run, one after the other, since most of the time is
 """
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -22,6 +21,7 @@ from fault_runs import (
 )
 
 from rllib_ppg.algorithm.checkpoint_files import check_checkpoint, newest_whole
+from rllib_ppg.app.experiment_state import KEPT, kept_notes
 
 
 def wait_for_rows(runs: Runs, count: int) -> None:
@@ -138,7 +138,7 @@ def test_lost_notes_of_ray_are_mended_or_said(make_runs, undisturbed):
     assert runs.run("--resume") == 0, runs.output
     final, expected = newest_whole(runs.trial).path, undisturbed.checkpoints()[-1]
     assert differences(state_of(final), state_of(expected)) == []
-    for path in [*runs.trial.parent.glob("*experiment_state-*")]:
+    for path in [*runs.trial.parent.glob("*experiment_state-*"), runs.trial.parent / KEPT]:
         path.unlink()
     assert runs.run("--resume") == 2
     assert f"--restore {final}" in runs.output
@@ -152,8 +152,8 @@ def test_a_finished_run_is_not_trained_again(make_runs):
     folder, results = runs.trial.parent, (runs.trial / "result.json").read_bytes()
     assert runs.run("--resume") == 0, runs.output
     # A kill between the last result and the last notes leaves those of before.
-    for kept in folder.glob(".experiment_state-*.kept"):
-        shutil.copy2(kept, folder / kept.name[1 : -len(".kept")])
+    for name, note in kept_notes(folder).items():
+        (folder / name).write_bytes(note.data)
     assert runs.run("--resume") == 0, runs.output
     assert (runs.trial / "result.json").read_bytes() == results
     assert "Traceback" not in runs.output

@@ -1,0 +1,196 @@
+"""App: what `rllib sagemaker` does: a training job of Amazon SageMaker, from files to model.
+
+On several hosts it starts one Ray cluster over them. Trials run on the first, whose checkpoint
+folder is the job's; the others' CPUs are for rollout workers.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rllib_ppg.algorithm.checkpoint_files import newest_whole
+from rllib_ppg.app.experiment import Experiment
+from rllib_ppg.app.experiment_files import load_experiments
+from rllib_ppg.app.flags import TrainFlags
+from rllib_ppg.app.host_cluster import HEAD_RESOURCE, HostCluster
+from rllib_ppg.app.interrupt import TERMINATED, exit_code_of, sigterm_as_exception
+from rllib_ppg.app.run_folder import experiment_folder, is_remote, write_text
+from rllib_ppg.app.sagemaker_contract import CPUS, Job, read_job, train_words, write_failure
+from rllib_ppg.errors import UserError
+
+_PINNED = f"custom_resources_for_main_process={{{HEAD_RESOURCE}: 0.001}}"
+
+
+def run_sagemaker(root: Path, port: int, folder: str | None) -> int:
+    """Take part in a training job.
+
+    Args:
+        root: The folder of SageMaker's contract.
+        port: Of the cluster's head.
+        folder: Of Ray's logs and sockets; None: Ray's own choice.
+
+    Returns:
+        The exit code: 0 done, 1 a trial failed, 2 something that was given is wrong, 143 stopped.
+    """
+    lines: deque[str] = deque(maxlen=40)
+    try:
+        with sigterm_as_exception():  # so that waiting for hosts ends in order too
+            job = read_job(root)
+            if len(job.hosts) == 1:
+                code = _train(job, None, dict(os.environ), lines)
+            else:
+                code = _train_on_all(job, port, folder, lines)
+    except KeyboardInterrupt as interruption:
+        return exit_code_of(interruption)
+    except UserError as error:
+        write_failure(root, f"Error: {error}")
+        raise
+    if code not in (0, TERMINATED):
+        write_failure(root, failure_text(lines))
+    return code
+
+
+def _train_on_all(job: Job, port: int, folder: str | None, lines: deque[str]) -> int:
+    cpus = job.parameters.get(CPUS)
+    cluster = HostCluster(
+        job.hosts, job.here, port, shared_token(job), int(cpus) if cpus else None, folder
+    )
+    if not job.is_head:
+        with _ignoring_sigterm():  # the head needs this host for its last checkpoint
+            return cluster.join()
+    with cluster.head() as address:
+        return _train(job, address, cluster.environment, lines)
+
+
+def shared_token(job: Job) -> str:
+    """The token that all hosts use.
+
+    They know nothing in common that others could not know; SageMaker's own network keeps others
+    out. The token keeps jobs apart.
+    """
+    known = [os.environ.get("TRAINING_JOB_ARN", ""), dict(job.parameters), list(job.hosts)]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def _ignoring_sigterm() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _train(job: Job, address: str | None, environment: dict[str, str], lines: deque[str]) -> int:
+    words = train_words(job)
+    flags = _flags(words)
+    experiments = load_experiments(flags)
+    words += ["--ray-address", address, "--set", _PINNED] if address else []
+    cpus = job.parameters.get(CPUS)
+    words += ["--ray-num-cpus", cpus] if cpus and not address else []
+    if all(is_begun(experiment) for experiment in experiments):
+        print("Going on from what /opt/ml/checkpoints holds.", flush=True)
+        words.append("--resume")
+    code = _run(["train", *words, "--no-progress"], environment, lines)
+    if code in (0, TERMINATED):
+        for experiment in experiments:
+            save_model(experiment, job.model / experiment.name)
+    return code
+
+
+def _flags(words: Sequence[str]) -> TrainFlags:
+    """The flags that `train_words` has made."""
+    found: dict[str, list[str]] = {"-f": [], "--from": [], "--set": [], "--storage-path": []}
+    for name, value in zip(words[::2], words[1::2], strict=True):
+        found[name].append(value)
+    return TrainFlags(
+        files=found["-f"],
+        imports=found["--from"],
+        settings=found["--set"],
+        storage_path=found["--storage-path"][0],
+    )
+
+
+def is_begun(experiment: Experiment) -> bool:
+    """Whether an earlier, interrupted container of the job has got as far as a checkpoint."""
+    folder = experiment_folder(experiment)
+    return not is_remote(folder) and any(Path(folder).glob("*/checkpoint_*"))
+
+
+def _run(words: Sequence[str], environment: dict[str, str], lines: deque[str]) -> int:
+    """Run our own command, hand SIGTERM on to it, and remember its last lines."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rllib_ppg", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    before = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def failure_text(lines: Sequence[str]) -> str:
+    """What SageMaker shows of a failure: the line with the cause, then the last lines."""
+    causes = [line.strip() for line in lines if line.startswith(("Error: ", "  failed  "))]
+    return "\n".join([*causes[-1:], "".join(lines)[-700:]]).strip() or "rllib train has failed"
+
+
+def save_model(experiment: Experiment, target: Path) -> None:
+    """Write what becomes the job's model: the best trial's policy, exported, and its configuration.
+
+    Args:
+        experiment: The experiment.
+        target: The folder to write.
+    """
+    folder = experiment_folder(experiment)
+    target.mkdir(parents=True, exist_ok=True)
+    if is_remote(folder):
+        write_text(target / "results.txt", f"{folder}\n")
+        return
+    best = best_checkpoint(Path(folder))
+    if best is None:
+        return
+    config = Path(folder) / "config.yaml"
+    if config.is_file():
+        shutil.copyfile(config, target / "config.yaml")
+    if experiment.keys.run == "PPG":
+        words = ["export", str(best), "--out", str(target / "policy"), "--force"]
+        subprocess.run([sys.executable, "-m", "rllib_ppg", *words], check=True)
+    else:
+        shutil.copytree(best, target / "checkpoint", dirs_exist_ok=True)
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint of the trial with the highest return; None if there is none."""
+    found: list[tuple[float, Path]] = []
+    for trial in sorted(path for path in folder.iterdir() if path.is_dir()):
+        newest: Any = newest_whole(trial).path
+        if newest is not None:
+            found.append((_last_return(trial / "result.json"), newest))
+    return max(found, default=(0.0, None), key=lambda pair: pair[0])[1]
+
+
+def _last_return(path: Path) -> float:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    row = json.loads(lines[-1]) if lines else {}
+    value = row.get("env_runners", {}).get("episode_return_mean")
+    return value if isinstance(value, float) and not math.isnan(value) else -math.inf

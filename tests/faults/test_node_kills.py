@@ -1,0 +1,110 @@
+"""Training over several nodes: several raylets on this machine, one of them lost on the way.
+
+Each node has one CPU, so that the trial and its two workers are on three nodes.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fault_runs import Runs, differences, wait_until
+from own_cluster import Node, OwnCluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+ROOT = Path(__file__).resolve().parents[2]
+OVER_NODES = {"num_env_runners": 2, "num_cpus_per_env_runner": 1, "placement_strategy": "SPREAD"}
+
+
+@pytest.fixture
+def cluster() -> Iterator[OwnCluster]:
+    """Yield a cluster of three nodes with a CPU each."""
+    one = OwnCluster(Path(sys.executable), cpus=1, paths=str(ROOT))
+    try:
+        one.wait_until_up()
+        for _ in range(2):
+            one.add_node(cpus=1)
+        one.wait_for_nodes(3)
+        yield one
+    finally:
+        one.end()
+
+
+@pytest.fixture
+def on_cluster(cluster: OwnCluster, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Return the flags for runs on it."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "PYTHONPATH"):
+        monkeypatch.setenv(name, cluster.environment[name])
+    return ("--ray-address", cluster.gcs)
+
+
+def holds(node: Node, name: str) -> int:
+    """How many processes of a node have a name like this."""
+    return sum(name in words for words in node.processes().values())
+
+
+def numbers(runs: Runs) -> list:
+    """What each iteration learned and saw, without times."""
+    return [
+        (
+            row["training_iteration"],
+            row["num_env_steps_sampled_lifetime"],
+            row["env_runners"]["episode_return_mean"],
+            {
+                name: value
+                for name, value in row["info"]["learner"]["default_policy"]["learner_stats"].items()
+                if isinstance(value, dict) and name in ("policy_phase", "aux_phase", "rewards")
+            },
+        )
+        for row in runs.rows()
+    ]
+
+
+def test_three_nodes_learn_what_one_does(cluster: OwnCluster, on_cluster, make_runs):
+    apart = make_runs(20, **OVER_NODES)
+    process = apart.start(*on_cluster)
+    wait_until(lambda: len(apart.rows()) >= 1, "the first iteration", process)
+    assert sorted(holds(node, "PPGRolloutWorker") for node in cluster.nodes) == [0, 1, 1]
+    assert [holds(node, "ray::PPG.") for node in cluster.nodes].count(1) == 1
+    assert process.wait(600) == 0, apart.output
+    together = make_runs(20, **OVER_NODES)
+    assert together.run("--ray-num-cpus", "3") == 0, together.output
+    assert len(numbers(apart)) == 20
+    assert differences(numbers(apart), numbers(together)) == []
+
+
+def test_a_lost_node_costs_a_worker_until_another_joins(cluster: OwnCluster, on_cluster, make_runs):
+    runs = make_runs(2000, **OVER_NODES)
+    process = runs.start(*on_cluster)
+    wait_until(lambda: len(runs.rows()) >= 5, "five iterations", process)
+    lost = next(node for node in cluster.nodes[1:] if holds(node, "PPGRolloutWorker"))
+    lost.kill()
+    seen = len(runs.rows())
+    wait_until(lambda: len(runs.rows()) >= seen + 20, "iterations without the node", process)
+    new = cluster.add_node(cpus=1)
+    wait_until(lambda: holds(new, "PPGRolloutWorker"), "a worker on the new node", process)
+    seen = len(runs.rows())
+    wait_until(lambda: len(runs.rows()) >= seen + 5, "iterations with the new node", process)
+    process.terminate()
+    assert process.wait(300) == 143, runs.output
+    told = [text for row in runs.rows() for text in row["notices"]]
+    assert any("was lost" in text for text in told), told
+    assert any("is back" in text for text in told), told
+    assert [row["training_iteration"] for row in runs.rows()] == list(
+        range(1, len(runs.rows()) + 1)
+    )
+
+
+def test_a_results_folder_that_a_node_does_not_share_is_refused(
+    cluster: OwnCluster, on_cluster, make_runs
+):
+    runs = make_runs(5, **OVER_NODES)
+    runs.storage.mkdir()
+    # A node with a file system of its own in the results folder's place.
+    hide = f'mount -t tmpfs none {runs.storage} && exec "$@"'
+    cluster.add_node(1, ["unshare", "--mount", "--map-root-user", "sh", "-c", hide, "sh"])
+    cluster.wait_for_nodes(4)
+    assert runs.run(*on_cluster) == 2, runs.output
+    assert "is not one folder for all nodes" in runs.output and "--storage-path" in runs.output
+    assert runs.rows() == [] and not list(runs.storage.glob("faulty/*/"))
