@@ -13,16 +13,17 @@ OF_PARTS: dict[str, str] = {
     "value_lr": "Learning rate of the value's own optimiser (optimizers: heads).",
     "policy_phase/entropy_weight": "Weight of the entropy bonus in the iteration's last minibatch "
     "(alternate_entropy_coeff).",
-    "policy_phase/new_states": "Mean of num_unique_states / (episode_step + 2), 1 where nothing "
-    "repeats (count_states).",
+    "policy_phase/new_states": "Mean of num_unique_states / (episode_step + 2), 1 where no "
+    "frame repeats (count_states).",
     "policy_phase/shaping": "Mean of what the environments add to a step's raw reward, such as "
     "penalties.",
     "policy_phase/drac_value": "1/2 squared difference of changed and clean values, unweighted "
     "(drac_weight).",
     "policy_phase/drac_policy": "KL(policy of changed, of clean observations), unweighted "
     "(drac_weight).",
-    "policy_phase/drac_choice": "Place of the chosen transform in the mixture, from 0 (drac_ucb).",
-    "policy_phase/grad_limit": "Limit of the gradient's norm in the newest step "
+    "policy_phase/drac_choice": "Place in the mixture, from 0, of the transform that the "
+    "iteration chose (drac_ucb).",
+    "policy_phase/grad_limit": "Limit of the gradient's norm in the iteration's last step "
     "(grad_clip_adaptive).",
     "aux_phase/target_change": "Root of the mean squared change of the value targets, in the pass "
     "that records the old policy (aux_value_targets: recomputed).",

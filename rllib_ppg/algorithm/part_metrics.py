@@ -9,7 +9,7 @@ from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.rollout import Rollout
 from rllib_ppg.core.budget import RunBudget
 from rllib_ppg.core.learner import PhasicLearner
-from rllib_ppg.envs.state_counts import EPISODE_STEP, NUM_UNIQUE_STATES
+from rllib_ppg.envs.state_counts import STATE_COLUMNS
 
 
 def of_environments(rollouts: Sequence[Rollout]) -> dict[str, float]:
@@ -19,10 +19,8 @@ def of_environments(rollouts: Sequence[Rollout]) -> dict[str, float]:
     if shaped:
         rows = sum(len(rollout.batch) for rollout in shaped)
         stats["policy_phase/shaping"] = sum(r.shaping or 0.0 for r in shaped) / rows
-    if all(name in rollout.batch for name in (NUM_UNIQUE_STATES, EPISODE_STEP) for rollout in rollouts):
-        unique, steps = (
-            column(list(rollouts), name) for name in (NUM_UNIQUE_STATES, EPISODE_STEP)
-        )
+    if all(set(STATE_COLUMNS) <= set(rollout.batch) for rollout in rollouts):
+        unique, steps = (column(list(rollouts), name) for name in STATE_COLUMNS)
         stats["policy_phase/new_states"] = float(np.mean(unique / (steps + 2.0)))
     return stats
 
@@ -44,6 +42,6 @@ def of_run(learner: PhasicLearner, budget: RunBudget, config: PPGConfig) -> dict
     stats = {}
     if config.optimizers == "heads":
         stats["value_lr"] = learner.value_lr
-    if budget.best_steps:
+    if config.best_weights and budget.best_steps:
         stats |= {"best_return": budget.best_return, "best_env_steps": budget.best_steps}
     return stats

@@ -5,6 +5,7 @@ Shape key: T steps, S segments stored, A outputs of the policy head.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -102,6 +103,8 @@ class AuxPhase:
         minibatches: Optimiser steps of each epoch.
         old_inputs: The old policy's outputs by flat row, float32 (S * T, A) on the device.
         old_values: With `retarget`, the values at the same time, float32 (S * T,).
+        target_change: Root of the mean squared change of the value targets at the end of epoch 0;
+            NaN without `retarget`, and where another process did it.
 
     Raises:
         ValueError: If the store is empty, or the state belongs to other segments.

@@ -153,7 +153,7 @@ class PhasicLearner:
 
     @property
     def grad_limit(self) -> float:
-        """The limit of the gradient's norm in the newest step; infinite without one."""
+        """The limit of the gradient's norm in the newest step, where the limit adapts itself."""
         return float(self._clip.limit)
 
     @property
