@@ -32,7 +32,14 @@ OF_PARTS: dict[str, str] = {
 }
 """Statistics of parts that are off by default; NaN where the part is off."""
 
-METRICS: dict[str, str] = {
+
+def _in_groups(metrics: Mapping[str, str]) -> dict[str, str]:
+    """Move the names of a group together, as they stand in nested results."""
+    groups = list(dict.fromkeys(name.split("/")[0] for name in metrics))
+    return dict(sorted(metrics.items(), key=lambda item: groups.index(item[0].split("/")[0])))
+
+
+_OF_ALL: dict[str, str] = {
     "policy_phase/loss_total": "What the policy phase minimised; mean over its minibatches.",
     "policy_phase/loss_pi": "Policy loss: policy gradient, entropy and KL-penalty terms.",
     "policy_phase/loss_vf": "Value loss: vf_loss_coeff times the squared error.",
@@ -78,8 +85,9 @@ METRICS: dict[str, str] = {
     "checkpoint_mb": "Its size in megabytes.",
     "lost_envs": "Environments without a rollout in this iteration, because their worker failed.",
     "lost_workers": "Rollout workers without a rollout in this iteration; `notices` says why.",
-    **OF_PARTS,
 }
+
+METRICS = _in_groups({**_OF_ALL, **OF_PARTS})
 
 _LEVELS = {
     "train": "the training's levels",
