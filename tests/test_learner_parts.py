@@ -185,6 +185,10 @@ def test_an_auxiliary_phase_goes_on_with_new_targets_from_any_point():
         while not second.done:
             second.step()
         assert not moved(weights(whole), weights(other)), cut
+        in_time = cut < phase.minibatches  # epoch 0, at whose end the targets change
+        expected = phase.target_change if in_time else math.nan
+        np.testing.assert_equal(second.target_change, expected)
+    assert phase.target_change > 0
 
 
 def test_advantages_are_divided_by_no_less_than_the_least_deviation():

@@ -13,6 +13,7 @@ from rllib_ppg.algorithm.memory import (
     check_memory,
     memory_needs,
 )
+from rllib_ppg.envs.state_counts import FRAME_BYTES, MOST_FRAMES
 from rllib_ppg.errors import UserError
 
 FRAME = 64 * 64 * 3
@@ -53,6 +54,31 @@ def test_stacked_frames_count_once():
     single = memory_needs(config(), *LAYOUT)
     stacked = memory_needs(config(), (64, 64, 12), np.uint8, frame_stack=4)
     assert stacked["frame store"] < 1.12 * single["frame store"]  # three more in each 32 steps
+
+
+GAMES = [
+    ({"env_name": "coinrun"}, 1001),
+    ({"env_name": "maze"}, 501),
+    ({"env_name": "bigfish"}, 6001),
+    ({"env_name": "jumper", "distribution_mode": "memory"}, 2001),
+    ({"env_name": "coinrun", "use_sequential_levels": True}, MOST_FRAMES),
+]
+
+
+@pytest.mark.parametrize(("options", "frames"), GAMES)
+@pytest.mark.parametrize("counting", [{"count_states": True}, {"revisit_reward": -0.01}])
+def test_counted_frames_of_the_longest_episodes_are_part_of_it(options, frames: int, counting):
+    needs = memory_needs(config(env_config={**options, **counting}), *LAYOUT)
+    assert needs["counted frames"] == N * frames * FRAME_BYTES
+    assert "counted frames" not in memory_needs(config(env_config=options), *LAYOUT)
+
+
+def test_counted_frames_stand_where_the_workers_do():
+    counting = {"env_config": {"count_states": True}}
+    local, remote = config(**counting), config(num_env_runners=2, **counting)
+    assert "counted frames" in memory_needs(local, *LAYOUT, processes=False)
+    assert "counted frames" in memory_needs(remote, *LAYOUT)
+    assert "counted frames" not in memory_needs(remote, *LAYOUT, processes=False)
 
 
 def test_what_does_not_fit_is_refused_with_every_part_and_what_to_lower():

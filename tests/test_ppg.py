@@ -19,7 +19,7 @@ from ray.rllib.policy.policy import Policy
 from toy_envs import CodedEnv, EchoEnv
 
 from rllib_ppg import PPG, PPGConfig
-from rllib_ppg.algorithm.metrics import METRICS
+from rllib_ppg.algorithm.metrics import METRICS, OF_PARTS
 from rllib_ppg.errors import UserError
 
 # 4 segments an iteration, 8 a phase: 4 policy steps an iteration, 4 auxiliary steps an epoch.
@@ -132,8 +132,8 @@ def test_every_metric_is_made_by_some_iteration_and_nan_in_the_others(results):
         made = [not math.isnan(s[name]) for s in stats]
         if name in ("time/checkpoint_s", "checkpoint_mb"):
             assert not any(made), f"{name}: no checkpoint was written"
-        elif name.startswith("policy_phase/drac_"):
-            assert not any(made), f"{name}: drac_weight is 0"
+        elif name in OF_PARTS:
+            assert not any(made), f"{name}: the part is off"
         elif name.startswith("policy_phase/") or name in ("time/sample_s", "lost_envs"):
             assert made == [True, True, False, False, False] * 2, name
         elif name.startswith("aux_phase/") and name != "aux_phase/minibatches":

@@ -1,9 +1,12 @@
 """Counts of frames and the penalties on them, against a plain count and by hand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from rllib_ppg.envs.state_counts import Counts, Penalties, StateCounts
+from rllib_ppg.envs import state_counts
+from rllib_ppg.envs.state_counts import FRAME_BYTES, Counts, Penalties, StateCounts
 
 
 def frames_of(numbers: list[int], shape: tuple[int, ...] = (2, 3, 3)) -> np.ndarray:
@@ -56,6 +59,44 @@ def test_long_episodes_are_counted_to_their_end_and_forgotten_afterwards():
     assert len(counts.get_state()["keys"]) == 3000
     counts.step(frames_of([0], (64,)), np.array([True]))
     assert len(counts.get_state()["keys"]) == 1
+
+
+def numbered(i: int, envs: int) -> np.ndarray:
+    """Frames of 8 bytes, different for each number and environment."""
+    return (np.arange(envs, dtype=np.int64) * 1_000_000 + i)[:, None].view(np.uint8)
+
+
+@pytest.mark.parametrize("steps", [600, 690, 1370])  # a table grows at 683 and at 1366 frames
+def test_a_frame_takes_no_more_memory_than_is_said_and_an_ended_episode_none(steps: int):
+    counts, going = StateCounts(numbered(0, 2)), np.zeros(2, bool)
+    counts.step(numbered(0, 2), going)
+    tracemalloc.start()
+    for i in range(1, steps):
+        counts.step(numbered(i, 2), going)
+    held, _ = tracemalloc.get_traced_memory()
+    counts.step(numbered(0, 2), ~going)
+    left, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    most = 2 * steps * FRAME_BYTES
+    assert most / 3 < held <= most
+    assert left < most / 50
+
+
+def test_an_endless_episode_fills_a_table_and_no_more(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(state_counts, "MOST_FRAMES", 5)
+    going = np.array([False])
+    counts = StateCounts(numbered(0, 1))
+    made = [counts.step(numbered(i, 1), going) for i in (1, 2, 3, 4, 5, 4, 5, 0)]
+    # Frames 0 to 4 are remembered, frame 5 is new each time.
+    assert [int(m.occupancy_count[0]) for m in made] == [1, 1, 1, 1, 1, 2, 1, 2]
+    assert [int(m.num_unique_states[0]) for m in made] == [2, 3, 4, 5, 6, 6, 7, 7]
+    state = counts.get_state()
+    assert len(state["keys"]) == 5
+    restored = StateCounts(numbered(9, 1))
+    restored.set_state(state)
+    for i in (4, 5, 6):
+        pair = (counts.step(numbered(i, 1), going), restored.step(numbered(i, 1), going))
+        assert all(np.array_equal(a, b) for a, b in zip(*pair, strict=True))
 
 
 def test_a_restored_count_goes_on_as_the_original():

@@ -8,6 +8,7 @@ import numpy as np
 from rllib_ppg.algorithm import resources
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.core.segments import SegmentStore
+from rllib_ppg.envs.procgen_options import parse_options
 from rllib_ppg.errors import UserError
 
 LEARNER_BYTES = 1_200_000_000
@@ -49,6 +50,8 @@ def memory_needs(
     )
     # A remote worker's arrays, and the copy of them that is on its way.
     needs["rollouts"] = rollouts * (2 if config.num_env_runners and processes else 1)
+    if config.env == "procgen" and (processes or not config.num_env_runners):
+        needs["counted frames"] = config.num_envs * parse_options(config.env_config).counted_bytes
     if processes:
         needs["learner"] = LEARNER_BYTES
         # Those beyond this machine's CPUs stand on others, or cannot stand at all.

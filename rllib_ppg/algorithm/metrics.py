@@ -9,7 +9,37 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-METRICS: dict[str, str] = {
+OF_PARTS: dict[str, str] = {
+    "value_lr": "Learning rate of the value's own optimiser (optimizers: heads).",
+    "policy_phase/entropy_weight": "Weight of the entropy bonus in the iteration's last minibatch "
+    "(alternate_entropy_coeff).",
+    "policy_phase/new_states": "Mean of num_unique_states / (episode_step + 2), 1 where no "
+    "frame repeats (count_states).",
+    "policy_phase/shaping": "Mean of what the environments add to a step's raw reward, such as "
+    "penalties.",
+    "policy_phase/drac_value": "1/2 squared difference of changed and clean values, unweighted "
+    "(drac_weight).",
+    "policy_phase/drac_policy": "KL(policy of changed, of clean observations), unweighted "
+    "(drac_weight).",
+    "policy_phase/drac_choice": "Place in the mixture, from 0, of the transform that the "
+    "iteration chose (drac_ucb).",
+    "policy_phase/grad_limit": "Limit of the gradient's norm in the iteration's last step "
+    "(grad_clip_adaptive).",
+    "aux_phase/target_change": "Root of the mean squared change of the value targets, in the pass "
+    "that records the old policy (aux_value_targets: recomputed).",
+    "best_return": "Best mean return of the run so far (best_weights).",
+    "best_env_steps": "Environment steps at which it was reached.",
+}
+"""Statistics of parts that are off by default; NaN where the part is off."""
+
+
+def _in_groups(metrics: Mapping[str, str]) -> dict[str, str]:
+    """Move the names of a group together, as they stand in nested results."""
+    groups = list(dict.fromkeys(name.split("/")[0] for name in metrics))
+    return dict(sorted(metrics.items(), key=lambda item: groups.index(item[0].split("/")[0])))
+
+
+_OF_ALL: dict[str, str] = {
     "policy_phase/loss_total": "What the policy phase minimised; mean over its minibatches.",
     "policy_phase/loss_pi": "Policy loss: policy gradient, entropy and KL-penalty terms.",
     "policy_phase/loss_vf": "Value loss: vf_loss_coeff times the squared error.",
@@ -18,16 +48,14 @@ METRICS: dict[str, str] = {
     "policy_phase/entropy": "Entropy of the policy in nats.",
     "policy_phase/approx_kl": "1/2 (log ratio)^2 against the acting policy.",
     "policy_phase/clip_fraction": "Share of rows with |ratio - 1| > clip_param.",
-    "policy_phase/drac_value": "1/2 squared difference of changed and clean values, unweighted.",
-    "policy_phase/drac_policy": "KL(policy of changed, of clean observations), unweighted.",
-    "policy_phase/grad_norm": "L2 norm of the gradient before clipping.",
+    "policy_phase/grad_norm": "L2 norm of a step's whole (accumulated) gradient before clipping.",
     "policy_phase/explained_variance": "Of the value targets, by the values while acting.",
     "policy_phase/minibatches": "Optimiser steps of the policy phase.",
     "aux_phase/loss_total": "What the auxiliary phase minimised; mean over its minibatches.",
     "aux_phase/pol_distance": "KL(old policy, policy), unweighted.",
     "aux_phase/vf_aux": "1/2 squared error of the auxiliary value head.",
     "aux_phase/vf_true": "1/2 squared error of the true value head, unweighted.",
-    "aux_phase/grad_norm": "L2 norm of the gradient before clipping.",
+    "aux_phase/grad_norm": "L2 norm of a step's whole (accumulated) gradient before clipping.",
     "aux_phase/minibatches": "Optimiser steps of the slice.",
     "phase/policy_iterations": "Policy iterations of the current phase, 0 to n_pi.",
     "phase/n_pi": "Policy iterations of a whole phase.",
@@ -58,6 +86,8 @@ METRICS: dict[str, str] = {
     "lost_envs": "Environments without a rollout in this iteration, because their worker failed.",
     "lost_workers": "Rollout workers without a rollout in this iteration; `notices` says why.",
 }
+
+METRICS = _in_groups({**_OF_ALL, **OF_PARTS})
 
 _LEVELS = {
     "train": "the training's levels",

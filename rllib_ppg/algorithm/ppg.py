@@ -15,7 +15,7 @@ from rllib_ppg._ray_compat import (
     NUM_ENV_STEPS_TRAINED,
     AlgorithmConfig,
 )
-from rllib_ppg.algorithm import fault_dump, hardware, metrics, parts
+from rllib_ppg.algorithm import fault_dump, hardware, metrics, part_metrics, parts
 from rllib_ppg.algorithm.batch import make_batch
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.environment import check_environment, check_fit, try_environment
@@ -250,6 +250,7 @@ class PPG(Evaluating):
         stats = {
             "policy_phase/explained_variance": targets.explained_variance,
             "reward_scale": self._rewards.scale,
+            **part_metrics.of_environments(rollouts),
         }
         steps = self._env_steps + sum(len(rollout.batch) for rollout in rollouts)
         self._note_episodes(rollouts, acting, steps)
@@ -264,7 +265,8 @@ class PPG(Evaluating):
         self._end_policy_iteration(rows, steps)
         means = {f"policy_phase/{name}": value for name, value in phase.means().items()}
         means = {name: value for name, value in means.items() if name in metrics.METRICS}
-        return stats | means | {"policy_phase/minibatches": len(phase["loss_total"])}
+        means["policy_phase/minibatches"] = len(phase["loss_total"])
+        return stats | means | part_metrics.of_policy_phase(self._learner)
 
     @property
     def gamma(self) -> float:
@@ -313,6 +315,8 @@ class PPG(Evaluating):
         stats = {f"aux_phase/{name}": value for name, value in phase.means().items()}
         stats = {name: value for name, value in stats.items() if name in metrics.METRICS}
         stats["aux_phase/minibatches"] = len(phase["loss_total"])
+        if position["phase/aux_epoch"] == 0:
+            stats["aux_phase/target_change"] = self._aux_phase.target_change
         stats["time/aux_phase_s"] = time.perf_counter() - begin
         stats |= {**position, "phase/aux_progress": self._aux_phase.progress}
         if self._aux_phase.done:
@@ -351,6 +355,7 @@ class PPG(Evaluating):
             "time/env_steps_per_s_overall": steps / elapsed,
             "time/run_s": self._clock.elapsed_s,
             **self._saved,
+            **part_metrics.of_run(self._learner, self._budget, self.config),
         }
 
     def _sync_weights(self) -> float:

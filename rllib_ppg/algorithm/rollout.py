@@ -59,6 +59,7 @@ class Rollout:
         worker_index: RLlib's index of the worker; 0 is the local one.
         seconds: Time spent in `env` and `network` calls, and in `total`.
         episodes: Episodes that ended, where they travel with the rollout.
+        shaping: Sum of what the environments added to the rewards; None where they add nothing.
         ended_returns, ended_lengths: Of the episodes that ended, by environment and time (K,).
     """
 
@@ -72,6 +73,7 @@ class Rollout:
     worker_index: int
     seconds: dict[str, float] = field(default_factory=dict)
     episodes: list[RolloutMetrics] = field(default_factory=list)
+    shaping: float | None = None
     ended_returns: np.ndarray = field(default_factory=lambda: np.empty(0))
     ended_lengths: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
@@ -253,6 +255,7 @@ class _Recorder:
         self.history = older_frames(self.obs, self.frame_stack)
         self.seconds = {"env": 0.0, "network": 0.0}
         self.truncated: list[tuple[int, np.ndarray]] = []
+        self.shaping: float | None = None
         self.check = SampleCheck(worker.worker_index, self.columns, self.frame_stack)
         self.check.observations(0, self.obs)
 
@@ -303,6 +306,7 @@ class _Recorder:
         columns[SampleBatch.REWARDS][:, t] = transition.rewards
         if transition.shaping is not None:
             columns[SampleBatch.REWARDS][:, t] += transition.shaping
+            self.shaping = (self.shaping or 0.0) + float(transition.shaping.sum())
         for name, values in (transition.columns or {}).items():
             columns[name][:, t] = values
         columns[SampleBatch.TERMINATEDS][:, t] = transition.terminateds
@@ -338,6 +342,7 @@ class _Recorder:
             truncated_obs=np.stack(cut) if cut else np.empty((0, *obs.shape[1:]), obs.dtype),
             worker_index=worker.worker_index,
             seconds=self.seconds,
+            shaping=self.shaping,
             ended_returns=ended_returns,
             ended_lengths=ended_lengths,
         )

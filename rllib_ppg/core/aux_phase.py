@@ -5,6 +5,7 @@ Shape key: T steps, S segments stored, A outputs of the policy head.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -102,6 +103,8 @@ class AuxPhase:
         minibatches: Optimiser steps of each epoch.
         old_inputs: The old policy's outputs by flat row, float32 (S * T, A) on the device.
         old_values: With `retarget`, the values at the same time, float32 (S * T,).
+        target_change: Root of the mean squared change of the value targets at the end of epoch 0;
+            NaN without `retarget`, and where another process did it.
 
     Raises:
         ValueError: If the store is empty, or the state belongs to other segments.
@@ -148,6 +151,7 @@ class AuxPhase:
         self._loss: LossFunction | None = None
         self.epochs = settings.n_aux_epochs
         self.epoch = 0
+        self.target_change = math.nan
         self.minibatch = 0
         self.minibatches = -(-len(self._frames) // settings.step_rows(store.num_steps))
         # Zeros: a checkpoint in epoch 0 would hold what lay in memory.
@@ -307,7 +311,10 @@ class AuxPhase:
         if self._retarget is None:
             return
         values = self.old_values.cpu().numpy().reshape(-1, self._num_steps)
-        self._store.value_targets[: self._store.count] = self._retarget(self._store, values)
+        before = self._store.value_targets[: self._store.count]
+        now = self._retarget(self._store, values)
+        self.target_change = float(np.sqrt(np.mean(np.square(now - before, dtype=np.float64))))
+        before[:] = now
         self._read_targets()
 
     def _optimize(self) -> AuxStep:

@@ -146,6 +146,22 @@ class PhasicLearner:
         """The weight of the entropy bonus, without its rise where observations repeat."""
         return self._entropy.base
 
+    @property
+    def entropy_weight(self) -> float:
+        """The weight of the entropy bonus that the newest minibatch had."""
+        return self._entropy.current
+
+    @property
+    def grad_limit(self) -> float:
+        """The limit of the gradient's norm in the newest step, where the limit adapts itself."""
+        return float(self._clip.limit)
+
+    @property
+    def transform(self) -> int | None:
+        """The place of DrAC's chosen transform in its mixture; None where nothing is chosen."""
+        choice = self._drac.choice if self._drac else None
+        return choice.choice if choice else None
+
     def set_entropy_coeff(self, entropy_coeff: float) -> None:
         """Set the weight of the entropy bonus."""
         self._entropy.base = entropy_coeff

@@ -11,12 +11,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from rllib_ppg.core.scores import EASY_FLOORS, PRIVATE_GAMES, get_table
 from rllib_ppg.envs.array_wrapper import find_wrapper
 from rllib_ppg.envs.procgen_library import game_names, games_of_mode, mode_names
-from rllib_ppg.envs.state_counts import Penalties
+from rllib_ppg.envs.state_counts import FRAME_BYTES, MOST_FRAMES, Penalties
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
 MAX_INT32 = 2**31 - 1
 _NOOP_MIN_TIMESTEP = 10
+_LONGEST = {"bigfish": 6000, "bossfight": 4000, "plunder": 4000, "leaper": 500, "maze": 500}
+_LONGEST_JUMPER_OF_MEMORY = 2000
+_LONGEST_OF_OTHERS = 1000
 
 
 def _whole_number(low: int, high: int) -> Callable[[Any], int]:
@@ -253,6 +256,32 @@ class ProcgenOptions(BaseModel):
         if not self.noop_reward and not self.revisit_reward:
             return None
         return Penalties(self.noop_reward, self.noop_min_timestep, self.revisit_reward)
+
+    @property
+    def counts_frames(self) -> bool:
+        """Whether the frames of each episode are counted."""
+        return self.count_states or self.penalties is not None
+
+    @property
+    def longest_episode(self) -> int | None:
+        """Steps after which Procgen ends an episode; None over sequential levels, without a limit.
+
+        Source: `timeout` of openai/procgen's games.
+        """
+        if self.use_sequential_levels:
+            return None
+        if self.env_name == "jumper" and self.distribution_mode == "memory":
+            return _LONGEST_JUMPER_OF_MEMORY
+        return _LONGEST.get(self.env_name, _LONGEST_OF_OTHERS)
+
+    @property
+    def counted_bytes(self) -> int:
+        """Most memory that the counted frames of one game take."""
+        if not self.counts_frames:
+            return 0
+        longest = self.longest_episode
+        frames = MOST_FRAMES if longest is None else min(longest + 1, MOST_FRAMES)
+        return frames * FRAME_BYTES
 
     def return_constants(self) -> ReturnConstants:
         """Return the challenge's constants of the game, or those given; None where unknown."""

@@ -146,8 +146,7 @@ class ProcgenVectorEnv(VectorEnv):
 
     def _new_counts(self) -> StateCounts | None:
         """Begin to count, where an option asks for it."""
-        wanted = self.options.penalties or self.options.count_states
-        return StateCounts(self._newest) if wanted else None
+        return StateCounts(self._newest) if self.options.counts_frames else None
 
     def infos(self) -> list[dict[str, Any]]:
         """Return Procgen's numbers for each game: level_seed, prev_level_seed, and so on."""

@@ -14,6 +14,14 @@ from rllib_ppg.envs.frame_hash import FrameHash, Hashes
 NUM_UNIQUE_STATES, EPISODE_STEP = STATE_COLUMNS = ("num_unique_states", "episode_step")
 """The counts that a sample batch can have as columns."""
 
+MOST_FRAMES = 10_000
+"""Different frames of an episode that are remembered. Procgen's longest have 6,000 steps, but an
+episode over sequential levels ends only where one is lost."""
+
+FRAME_BYTES = 112
+"""Memory for one of them at most, from some 500 on: 48 for the hash as a number, the rest for its
+place in a dictionary, which is fullest just before it grows (measured 102 just after)."""
+
 
 class Counts(NamedTuple):
     """What one step of N environments showed; int64 (N,) each, and bool (N,).
@@ -36,7 +44,8 @@ class StateCounts:
     """Counts the frames of N environments, for each of them and for each episode by itself.
 
     A frame is known by its hash (`FrameHash`). Each environment has a table of the frames of its
-    current episode, one entry a different frame, so that an episode's length bounds its memory.
+    current episode, one entry a different frame, `MOST_FRAMES` at most: behind them, each frame
+    that is not in the table counts as new whenever it is shown.
 
     Source: wulfebw/neurips2020-procgen@e131684.
 
@@ -96,7 +105,8 @@ class StateCounts:
         """Go on from what `get_state` returned."""
         pairs = zip(state["keys"].tolist(), state["visits"].tolist(), strict=True)
         self._unique = state["unique"].copy()
-        self._visits = [dict(islice(pairs, count)) for count in self._unique.tolist()]
+        held = np.minimum(self._unique, MOST_FRAMES).tolist()
+        self._visits = [dict(islice(pairs, count)) for count in held]
         self._steps, self._previous = state["steps"].copy(), state["previous"].copy()
 
     def _visit(self, hashes: Hashes) -> npt.NDArray[np.int64]:
@@ -105,7 +115,9 @@ class StateCounts:
         # NumPy that they are slower at 64 environments.
         counts = []
         for visits, key in zip(self._visits, hashes.tolist(), strict=True):
-            visits[key] = count = visits.get(key, 0) + 1
+            count = visits.get(key, 0) + 1
+            if count > 1 or len(visits) < MOST_FRAMES:
+                visits[key] = count
             counts.append(count)
         return np.array(counts, np.int64)
 
