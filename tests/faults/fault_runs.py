@@ -149,10 +149,11 @@ def wait_until(
     """Wait for a condition, and return its value; fail where the process ends before."""
     limit = time.monotonic() + limit_s
     while time.monotonic() < limit:
+        over = process is not None and process.poll() is not None
         value = condition()
         if value:
             return value
-        assert process is None or process.poll() is None, f"the run ended before {what}"
+        assert not over, f"the run ended before {what}"
         time.sleep(0.02)
     raise AssertionError(f"waited {limit_s:g} s in vain for: {what}")
 
