@@ -45,7 +45,7 @@ def run(quick: bool, progress: Progress) -> list[Row]:
     """Measure both."""
     games, num_envs, steps, rounds = (GAMES[:1], 4, 4, 1) if quick else (GAMES, 64, 16, 51)
     table = [row for game in games for row in stepping(game, num_envs, steps, rounds, progress)]
-    segments, length, rounds = (2, 32, 1) if quick else (8, 256, 3)
+    segments, length, rounds = (2, 32, 1) if quick else (8, 256, 7)
     return [*table, *augmenting(segments, length, rounds, progress)]
 
 
