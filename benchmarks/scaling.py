@@ -254,24 +254,59 @@ def cost_table() -> list[list[str]]:
     return lines
 
 
-# Whole phases on two cores, and their parts in the same run (BENCHMARKS.md, commit 1b02f9e): acting
-# in the learner's process with both cores; the learner's rows/s are those of `Measured`, doubled.
+@dataclass(frozen=True)
+class Phase:
+    """A whole phase that was measured (`--phases`), on a machine of two cores.
+
+    Attributes:
+        setting: What was run, without remote workers.
+        cores: Cores that it had.
+        speed: Steps/s, the faster of two phases.
+        acting: Steps/s of acting with both cores at work (BENCHMARKS.md, commit 1b02f9e); None: as
+            the model has it, for one core.
+    """
+
+    setting: Setting
+    cores: int
+    speed: float
+    acting: float | None = None
+
+    def __str__(self) -> str:
+        """Describe it for the table."""
+        setting, arch = self.setting, ARCHS[self.setting.encoders]
+        return (
+            f"{arch}, N = {setting.num_envs}, T = {setting.fragment}, n_pi = {setting.n_pi}, "
+            f"E_aux = {setting.aux_epochs}"
+        )
+
+    def model(self) -> float:
+        """Steps/s by the model, without transfer: nothing is remote there."""
+        found = parts(self.setting, Cluster(self.cores, learner_cores=self.cores))
+        acting = found.acting if self.acting is None else 1 / self.acting
+        return 1 / (acting + found.policy + found.aux)
+
+
+ARCHS = {1: "detach", 2: "dual"}
+SMALL = Setting(num_envs=32, fragment=16, n_pi=2, nminibatch=1, aux_epochs=2, aux_rows=512)
+MANY = Setting(num_envs=64, fragment=8, n_pi=1, nminibatch=1, aux_epochs=6, aux_rows=512)
 PHASES = (
-    ("detach, N = 32, T = 16, n_pi = 2, E_aux = 2", 1, 2, 1036.0, 127.0),
-    ("detach, N = 64, T = 8, n_pi = 1, E_aux = 6", 1, 6, 1036.0, 57.7),
-    ("dual, N = 32, T = 16, n_pi = 2, E_aux = 2", 2, 2, 1004.0, 68.2),
+    Phase(SMALL, 1, 0.0),
+    Phase(MANY, 1, 0.0),
+    Phase(replace(SMALL, encoders=2), 1, 0.0),
+    Phase(SMALL, 2, 127.0, acting=1036.0),
+    Phase(MANY, 2, 57.7, acting=1036.0),
+    Phase(replace(SMALL, encoders=2), 2, 68.2, acting=1004.0),
 )
-VALIDITY = ("phase on two cores", "model, steps/s", "measured, steps/s", "model / measured")
+VALIDITY = ("cores", "phase", "model, steps/s", "measured, steps/s", "model / measured")
 
 
 def validity_table() -> list[list[str]]:
-    """Return the model beside measured phases, without transfer: nothing is remote there."""
+    """Return the model beside measured phases."""
     lines = []
-    for name, encoders, epochs, acting, speed in PHASES:
-        setting = Setting(encoders, aux_epochs=epochs)
-        policy, aux = _cpu_seconds(setting, Cluster(2, learner_cores=2), Measured())
-        model = 1 / (1 / acting + policy + aux)
-        lines.append([name, f"{model:.0f}", f"{speed:.0f}", f"{model / speed:.2f}"])
+    for phase in PHASES:
+        model, speed = phase.model(), phase.speed
+        numbers = [f"{model:.0f}", f"{speed:.0f}", f"{model / speed:.2f}"]
+        lines.append([str(phase.cores), str(phase), *numbers])
     return lines
 
 
@@ -299,11 +334,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--markdown", type=Path, nargs="+", help="pages to put the tables into")
     parser.add_argument("--measure", action="store_true", help="measure the parts on this machine")
+    parser.add_argument("--phases", action="store_true", help="measure whole phases on it")
     given = parser.parse_args()
     if given.measure:
         from benchmarks.scaling_parts import measure
 
         measure()
+        return
+    if given.phases:
+        from benchmarks.scaling_parts import measure_phases
+
+        measure_phases()
         return
     for name, text in tables().items():
         if given.markdown is None:

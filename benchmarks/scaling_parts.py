@@ -8,8 +8,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from benchmarks import cycles
 from benchmarks.machine import describe
-from benchmarks.scaling import Measured, best
+from benchmarks.scaling import ARCHS, PHASES, Measured, Phase, best
+from benchmarks.work import private_ray, settle, threads
 
 ROWS, MEGABYTES = 64, 50
 SMALL = {
@@ -32,6 +34,38 @@ def measure() -> None:
     print(
         ", ".join(f"{name} {value}" for name, value in describe(["scaling", "--measure"]).items())
     )
+
+
+def measure_phases() -> None:
+    """Measure and print whole phases with the cores that this process may use."""
+    cores = threads()
+    torch.set_num_threads(cores)
+    with private_ray():
+        settle()
+        for phase in PHASES:
+            if phase.cores == cores:
+                print(f"{phase!s:50} {steps_per_s(phase):8.1f} steps/s on {cores} core(s)")
+    facts = describe(["scaling", "--phases"])
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+
+
+def steps_per_s(phase: Phase) -> float:
+    """Steps/s of the faster of two phases."""
+    sizes = phase.setting
+    setting = cycles.Setting(
+        ARCHS[sizes.encoders],
+        sizes.num_envs,
+        sizes.fragment,
+        n_pi=sizes.n_pi,
+        n_aux_epochs=sizes.aux_epochs,
+        nminibatch=sizes.nminibatch,
+        aux_mbsize=sizes.aux_rows // sizes.fragment,
+    )
+    algorithm = setting.config().build_algo()
+    try:
+        return setting.env_steps / best(cycles.our_cycle(algorithm, setting), rounds=2)
+    finally:
+        algorithm.stop()
 
 
 def acting() -> tuple[float, float]:
