@@ -290,12 +290,12 @@ ARCHS = {1: "detach", 2: "dual"}
 SMALL = Setting(num_envs=32, fragment=16, n_pi=2, nminibatch=1, aux_epochs=2, aux_rows=512)
 MANY = Setting(num_envs=64, fragment=8, n_pi=1, nminibatch=1, aux_epochs=6, aux_rows=512)
 PHASES = (
-    Phase(SMALL, 1, 0.0),
-    Phase(MANY, 1, 0.0),
-    Phase(replace(SMALL, encoders=2), 1, 0.0),
-    Phase(SMALL, 2, 127.0, acting=1036.0),
-    Phase(MANY, 2, 57.7, acting=1036.0),
-    Phase(replace(SMALL, encoders=2), 2, 68.2, acting=1004.0),
+    Phase(SMALL, 1, 69.9),
+    Phase(MANY, 1, 39.7),
+    Phase(replace(SMALL, encoders=2), 1, 41.4),
+    Phase(SMALL, 2, 132.5, acting=1036.0),
+    Phase(MANY, 2, 58.8, acting=1036.0),
+    Phase(replace(SMALL, encoders=2), 2, 69.1, acting=1004.0),
 )
 VALIDITY = ("cores", "phase", "model, steps/s", "measured, steps/s", "model / measured")
 
