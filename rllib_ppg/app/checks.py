@@ -16,6 +16,7 @@ from rllib_ppg.algorithm import memory, named_environments, resources
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.environment import check_augmentations
 from rllib_ppg.algorithm.evaluation import number_names
+from rllib_ppg.algorithm.hardware import slow_notes
 from rllib_ppg.algorithm.idle_keys import idle_notes
 from rllib_ppg.algorithm.model import MODELS, check_model, observation_layout, parameter_count
 from rllib_ppg.algorithm.registration import register
@@ -77,7 +78,7 @@ def check(experiment: Experiment, sweep: Sweep | None = None) -> Checked:
         problems += _env_problems(experiment, found)
     problems += _evaluation_key_problems(experiment, configs)
     problems += _sweep_problems(experiment, sweep, [*configs, *changed]) if sweep else []
-    notes = _idle_notes(configs)
+    notes = _notes(configs)
     try:
         notes += check_restore(experiment, [(config, _spaces(config)) for config in configs])
     except UserError as error:
@@ -103,9 +104,9 @@ def _checked(
     return configs
 
 
-def _idle_notes(configs: Sequence[PPGConfig]) -> list[str]:
-    """What has no effect in any trial; a key that a sweep needs in some of them is in place."""
-    said = [list(idle_notes(config)) for config in configs]
+def _notes(configs: Sequence[PPGConfig]) -> list[str]:
+    """What has no effect, or is slow here, in every trial; a key that some need is in place."""
+    said = [[*idle_notes(config), *slow_notes(config)] for config in configs]
     return [note for note in said[0] if all(note in each for each in said)] if said else []
 
 
