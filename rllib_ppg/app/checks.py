@@ -14,7 +14,7 @@ from typing import Any
 from rllib_ppg._ray_compat import RLLIB_ALGORITHMS
 from rllib_ppg.algorithm import memory, named_environments, resources
 from rllib_ppg.algorithm.config import PPGConfig
-from rllib_ppg.algorithm.environment import check_augmentations
+from rllib_ppg.algorithm.environment import check_augmentations, check_counts
 from rllib_ppg.algorithm.evaluation import number_names
 from rllib_ppg.algorithm.hardware import slow_notes
 from rllib_ppg.algorithm.idle_keys import idle_notes
@@ -131,12 +131,13 @@ def check_ppg(variant: dict[str, Any]) -> PPGConfig:
         raise UserError(f"The configuration is refused by RLlib: {reason}") from error
     _check_model(config)
     check_augmentations(config, observation_space(config))
+    check_counts(_spaces(config).columns, config)
     return config
 
 
 def store_bytes(config: PPGConfig) -> int:
     """Bytes of the frame store of a checked configuration."""
-    space, _, frame_stack = _spaces(config)
+    space, _, frame_stack, _ = _spaces(config)
     return config.store_bytes(*observation_layout(space), frame_stack)
 
 
@@ -145,7 +146,7 @@ def memory_needs(config: PPGConfig) -> dict[str, int]:
 
     A store that may stand on a GPU is left out: its trial decides that, and checks it again.
     """
-    space, actions, frame_stack = _spaces(config)
+    space, actions, frame_stack, _ = _spaces(config)
     on_gpu = config.uses_gpu and config.store_device != "cpu"
     needs = memory.memory_needs(
         config, *observation_layout(space), frame_stack=frame_stack, store_on_host=not on_gpu
@@ -165,7 +166,7 @@ def network_parameters(config: PPGConfig) -> int:
     Returns:
         Their number; 0 for a model of the user's own, which only its trial makes.
     """
-    space, actions, _ = _spaces(config)
+    space, actions, _, _ = _spaces(config)
     return _parameters(config, space, actions)
 
 
