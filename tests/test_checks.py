@@ -8,7 +8,7 @@ from app_helpers import experiment, experiments
 
 from rllib_ppg.algorithm import resources
 from rllib_ppg.algorithm.checkpoint_files import write_manifest
-from rllib_ppg.app.checks import check, check_memory, memory_needs, store_bytes
+from rllib_ppg.app.checks import check, check_memory, check_ppg, memory_needs, store_bytes
 from rllib_ppg.errors import UserError
 
 
@@ -219,3 +219,12 @@ def test_a_stop_key_of_evaluations_is_one_that_the_run_makes(tmp_path, config, k
     with pytest.raises(UserError, match=why) as error:
         check(found)
     assert str(error.value).startswith(f"{tmp_path}/e.yaml:5: ")
+
+
+@pytest.mark.parametrize(
+    ("env", "options"),
+    [("CartPole-v1", {}), ("procgen", {"wrappers": ["rllib_ppg.envs.array_wrapper.ArrayWrapper"]})],
+)
+def test_what_does_not_count_is_refused_before_anything_starts(env, options):
+    with pytest.raises(UserError, match=r"count num_unique_states, and .* does not; leave it out"):
+        check_ppg({"env": env, "env_config": options, "alternate_entropy_coeff": 0.02})

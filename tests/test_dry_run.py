@@ -11,7 +11,7 @@ from rllib_ppg import PPGConfig
 from rllib_ppg.algorithm import resources
 from rllib_ppg.app import measure
 from rllib_ppg.app.checks import check
-from rllib_ppg.app.dry_run import arithmetic, budget_lines, flattened
+from rllib_ppg.app.dry_run import _defaults, arithmetic, budget_lines, flattened
 from rllib_ppg.app.measure import Speeds
 from rllib_ppg.app.run_length import RunLength
 
@@ -169,6 +169,32 @@ def test_every_part_is_measured(tmp_path: Path):
     (made,) = check(experiment(tmp_path, text, env="procgen")).configs
     speeds = measure.measure(made)
     assert min(speeds.sample, speeds.policy, speeds.record, speeds.aux) > 0
+
+
+def test_little_is_measured_of_float16_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows = []
+    segments = measure._store
+
+    def noted(policy, frames, count, with_returns):
+        rows.append(count)
+        return segments(policy, frames, count, with_returns)
+
+    monkeypatch.setattr(measure, "_store", noted)
+    for precision in ("float32", "float16"):
+        text = f"{{num_envs: 8, rollout_fragment_length: 16, aux_precision: {precision}, "
+        text += "learner_threads: 1, model: {custom_model_config: {widths: [2], hidden_size: 4}}}"
+        (made,) = check(experiment(tmp_path, text, env="procgen")).configs
+        assert measure.measure(made).aux > 0
+    assert rows == [64, measure.SLOW_ROWS]
+
+
+def test_a_part_with_options_is_not_listed_with_its_default_too(tmp_path: Path):
+    text = "{reward_transform: {type: step}, model: {custom_model_config: {widths: [2]}}}"
+    (made,) = check(experiment(tmp_path, text, env="procgen")).configs
+    given = {"reward_transform.type": "step", "model.custom_model_config.widths": [2]}
+    rest = _defaults(made, given)
+    assert "reward_transform" not in rest and "model.custom_model_config.widths" not in rest
+    assert "reward_norm_gamma" in rest and "model.custom_model_config.blocks" in rest
 
 
 def test_times_of_the_phases_add_up_their_rows():

@@ -1,7 +1,7 @@
 """Whole runs of `PPG` as the generalization winner against its numbers: the order of all steps."""
 
 from collections.abc import Iterator
-from itertools import count
+from itertools import combinations, count
 from typing import Any
 
 import golden_files
@@ -22,6 +22,17 @@ from rllib_ppg.core.segments import SegmentStore, segment_rows
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 EXACT = {"rtol": 1e-9, "atol": 0}
+
+# Switches of the original that a file may have the other way round.
+SWITCHES = (
+    "hp/single_optimizer",
+    "hp/same_lr_everywhere",
+    "hp/standardize_rewards",
+    "hp/reset_returns",
+    "hp/adaptive_gamma",
+    "hp/entropy_schedule",
+    "hp/flattened_buffer",
+)
 
 # What the files' own hyper-parameters say, or switch off.
 _SAID_BY_THE_FILE = (
@@ -135,6 +146,8 @@ class Comparison:
             "ent_coef": learner.entropy_coeff,
             "gamma": self.algorithm.gamma,
         }
+        if learner.policy_settings.optimizers == "one":  # which the policy's rate moves
+            del found["lr_aux"], found["lr_value"]
         for name, value in found.items():
             np.testing.assert_allclose(value, golden[name][i], **EXACT, err_msg=name)
 
@@ -210,6 +223,21 @@ class Comparison:
         store = self.algorithm._store  # cleared, but nothing was written to it since
         targets = store.value_targets.reshape(own["target"].shape)
         np.testing.assert_allclose(targets, own["target"], **winner_a.OUTPUT)
+
+
+@pytest.mark.parametrize("switched", [(), *combinations(SWITCHES, 1), *combinations(SWITCHES, 2)])
+@pytest.mark.parametrize("path", winner_files.paths("a_cycle"), ids=case_id)
+def test_other_switches_of_such_a_file_make_a_configuration_too(path, switched):
+    golden = golden_files.load(path)
+    other = {name: np.asarray(not golden[name]) for name in switched}
+    golden = Golden({**golden.arrays, **other})
+    _, envs, steps = golden["batch/action"].shape
+    winner_files.make_config(
+        envs,
+        steps,
+        whole=winner_a.is_whole(golden.below("hp"), golden.count("hp/n_pi") * envs),
+        **{name: value for name, value in options(golden).items() if name != "model"},
+    )
 
 
 @pytest.mark.parametrize("path", winner_files.paths("a_cycle"), ids=case_id)

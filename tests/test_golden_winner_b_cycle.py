@@ -87,8 +87,9 @@ def recording(golden: Golden) -> Recording:
             "noop_min_timestep": hp.count("noop_min_timestep"),
         }
     ).penalties
-    assert penalties is not None
-    shaping = penalties(Counts(np.ones_like(unique), unique, matches, episode_step), dones)
+    shaping = np.zeros(dones.shape, np.float32)
+    if penalties is not None:
+        shaping = penalties(Counts(np.ones_like(unique), unique, matches, episode_step), dones)
 
     def by_iteration(array: np.ndarray) -> np.ndarray:
         iterations, envs, steps = seg["action"].shape

@@ -199,3 +199,24 @@ def test_a_missing_compiler_is_found_at_the_start(ray_local, fresh_compiler, mon
 
 def test_nothing_is_compiled_unless_asked():
     assert hardware.compiler(PPGConfig(), torch.device("cpu")) is None
+
+
+FLOAT16 = {"aux_precision": "float16", "policy_precision": "float16"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [
+        ({}, ["policy_precision", "aux_precision"]),
+        ({"n_aux_epochs": 0}, ["policy_precision"]),
+        ({"aux_precision": "bfloat16", "policy_precision": "float32"}, []),
+        ({"num_gpus": 1}, []),
+    ],
+)
+def test_a_line_says_that_float16_is_slow_without_a_gpu(keys, names):
+    with resources.assume(4, 1):
+        config = PPGConfig().environment("CartPole-v1").update_from_dict({**FLOAT16, **keys})
+        config.validate()
+        notes = hardware.slow_notes(config)
+    assert [note.split(":")[0] for note in notes] == names
+    assert all("float32" in note for note in notes)

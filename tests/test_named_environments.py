@@ -52,8 +52,14 @@ def test_registered_names_are_offered():
 def test_procgens_spaces_are_known_without_making_a_game():
     known = spaces("procgen", {"frame_stack": 4})
     env = make_array_env("procgen", {"frame_stack": 4}, 1, seed=0)
-    assert known == (env.observation_space, env.action_space, 4)
+    assert known == (env.observation_space, env.action_space, 4, ())
     env.close()
+
+
+@pytest.mark.parametrize("wrappers", [[], ["rllib_ppg.envs.array_wrapper.ArrayWrapper"]])
+def test_what_procgens_games_count_is_known(wrappers):
+    made = spaces("procgen", {"count_states": True, "wrappers": wrappers})
+    assert set(made.columns) == {"num_unique_states", "episode_step"}
 
 
 def test_other_environments_are_made_once_to_see():

@@ -91,6 +91,26 @@ def test_more_entropy_where_frames_repeat_needs_counted_frames(ray_local):
             make_config(alternate_entropy_coeff=0.02, num_env_runners=workers).build_algo()
 
 
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [({"mbsize_rows": 2, "drac_weight": 0.1}, 2), ({"mbsize_rows": 4, "aux_mbsize_rows": 2}, 2)],
+)
+def test_a_minibatch_has_a_row_for_each_chunk(changes, rows):
+    key = "drac_augmentation" if "drac_weight" in changes else "aux_augmentation"
+    members = ["random_translate", "random_cutout", "random_channel_drop"]
+    changes = {**changes, "minibatch_unit": "step", "nminibatch": 8, "aux_mbsize": 4}
+
+    def config_of(count):
+        chunks = {"type": "one_per_chunk", "members": members[:count]}
+        return make_config(**changes, **{key: chunks})
+
+    config_of(rows).validate()
+    with pytest.raises(UserError) as error:
+        config_of(rows + 1).validate()
+    words = f"{key}: one_per_chunk cuts each minibatch into 3 chunks, and it has 2 rows; give fewer"
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
 def test_the_games_own_largest_return_is_taken():
     game = {"env_name": "starpilot", "distribution_mode": "easy"}
     config = PPGConfig().environment("procgen", env_config=game)

@@ -55,10 +55,10 @@ def policy_options(hp: Golden, rows: int) -> dict[str, Any]:
 
 
 def reward_options(hp: Golden, return_max: float) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "reward_scale": hp.number("scale_reward"),
-        "return_max": return_max,
-    }
+    options: dict[str, Any] = {"reward_scale": hp.number("scale_reward")}
+    adaptive = "adaptive_gamma" in hp and bool(hp["adaptive_gamma"])
+    if hp["standardize_rewards"] or adaptive:  # a largest return that nothing uses is refused
+        options["return_max"] = return_max
     if not hp["standardize_rewards"]:
         return {**options, "normalize_rewards": False}
     reset = "late" if hp["reset_returns"] else "never"
@@ -270,8 +270,9 @@ def rate_options(hp: Golden, total: int) -> dict[str, Any]:
     options: dict[str, Any] = {
         "optimizers": "one" if one else "heads",
         "lr": lr,
-        "aux_lr": lr if same else hp.number("aux_lr"),
     }
+    if not one:
+        options["aux_lr"] = lr if same else hp.number("aux_lr")
     if not (same or one):
         options["value_lr"] = hp.number("value_lr")
     if kind == "linear":

@@ -225,7 +225,7 @@ class PPGConfig(AlgorithmConfig):
             )
 
         gpus = self.num_gpus
-        smallest = min(self._minibatch_sizes())
+        smallest = min(self.minibatch_sizes())
         if gpus > smallest:
             raise UserError(
                 f"num_gpus={gpus} is more than the {smallest} rows of the smallest minibatch, "
@@ -276,9 +276,10 @@ class PPGConfig(AlgorithmConfig):
 
     def minibatch_rows(self) -> int:
         """Rows of the largest minibatch of both phases."""
-        return max(self._minibatch_sizes())
+        return max(self.minibatch_sizes())
 
-    def _minibatch_sizes(self) -> list[int]:
+    def minibatch_sizes(self) -> list[int]:
+        """Rows of a minibatch of the policy phase and, where there is one, the auxiliary one."""
         rows = self.num_envs * self.rollout_fragment_length
         sizes = [self.mbsize_rows or rows // self.nminibatch]
         if self.n_aux_epochs:

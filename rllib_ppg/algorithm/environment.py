@@ -1,6 +1,6 @@
 """Algorithm: whether PPG can learn in an environment, found out before anything is started."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from rllib_ppg._ray_compat import BaseEnv, EnvContext, MultiAgentEnv, VectorEnv
@@ -44,7 +44,7 @@ def check_fit(env: Any, config: Any) -> None:
     Raises:
         UserError: Naming what is missing.
     """
-    check_counts(env, config)
+    check_counts(sample_columns_of(env), config)
     check_augmentations(config, env.observation_space)
 
 
@@ -67,15 +67,18 @@ def check_augmentations(config: Any, space: Any) -> None:
             raise UserError(f"{key}: {error}") from error
 
 
-def check_counts(env: Any, config: Any) -> None:
+def check_counts(given: Collection[str], config: Any) -> None:
     """Refuse environments that do not count what `alternate_entropy_coeff` looks at.
+
+    Args:
+        given: Names of the columns that they count.
+        config: The configuration.
 
     Raises:
         UserError: Naming what is missing.
     """
     if config.alternate_entropy_coeff is None:
         return
-    given = sample_columns_of(env)
     for name in (NUM_UNIQUE_STATES, EPISODE_STEP):
         if name not in given:
             raise UserError(

@@ -81,6 +81,17 @@ def check_gpus(config: PPGConfig) -> None:
     )
 
 
+def slow_notes(config: PPGConfig) -> list[str]:
+    """Say which keys of a checked configuration are for GPUs, where there is none to learn on."""
+    names = ["policy_precision", *(["aux_precision"] if config.n_aux_epochs else [])]
+    return [
+        f"{name}: float16 is for GPUs; the learner has none, and takes about twenty times as long "
+        f"as with {name}: float32."
+        for name in names
+        if getattr(config, name) == "float16" and not config.uses_gpu
+    ]
+
+
 def make_learner(
     config: PPGConfig, policy: PPGTorchPolicy, space: Any, device: torch.device | None = None
 ) -> PhasicLearner:

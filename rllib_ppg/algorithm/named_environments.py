@@ -10,13 +10,19 @@ import numpy as np
 
 from rllib_ppg._ray_compat import EnvContext
 from rllib_ppg.algorithm.environment import check_environment
-from rllib_ppg.envs.arrays import ArrayEnv, GymnasiumArrayEnv, frame_stack_of
+from rllib_ppg.envs.arrays import (
+    ArrayEnv,
+    GymnasiumArrayEnv,
+    frame_stack_of,
+    sample_columns_of,
+)
 from rllib_ppg.envs.procgen import (
     ProcgenOptions,
     derive_rand_seed,
     make_procgen_array,
     parse_options,
 )
+from rllib_ppg.envs.state_counts import STATE_COLUMNS
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
@@ -30,11 +36,13 @@ class Spaces(NamedTuple):
         observations: Space of an observation.
         actions: Space of an action.
         frame_stack: Frames of one observation.
+        columns: Names of the columns that it counts into the sample batch.
     """
 
     observations: gym.Space[Any]
     actions: gym.Space[Any]
     frame_stack: int
+    columns: tuple[str, ...] = ()
 
 
 def find_creator(name: Any) -> Creator:
@@ -119,13 +127,13 @@ def spaces(name: Any, env_config: Mapping[str, Any]) -> Spaces:
         if options.wrappers:
             return _wrapped_spaces(options)
         images = gym.spaces.Box(0, 255, (64, 64, 3 * options.frame_stack), np.uint8)
-        return Spaces(images, gym.spaces.Discrete(15), options.separable_frames)
+        columns = STATE_COLUMNS if options.count_states else ()
+        return Spaces(images, gym.spaces.Discrete(15), options.separable_frames, columns)
     context = EnvContext(deepcopy(dict(env_config)), worker_index=0)
     context.num_envs = 1
     env = _make(find_creator(name), name, context)
     try:
-        check_environment(env)
-        return Spaces(env.observation_space, env.action_space, frame_stack_of(env))
+        return _spaces_of(env)
     finally:
         env.close()
 
@@ -133,10 +141,15 @@ def spaces(name: Any, env_config: Mapping[str, Any]) -> Spaces:
 def _wrapped_spaces(options: ProcgenOptions) -> Spaces:
     env = make_procgen_array(options, 1)
     try:
-        check_environment(env)
-        return Spaces(env.observation_space, env.action_space, frame_stack_of(env))
+        return _spaces_of(env)
     finally:
         env.close()
+
+
+def _spaces_of(env: Any) -> Spaces:
+    check_environment(env)
+    columns = tuple(sample_columns_of(env))
+    return Spaces(env.observation_space, env.action_space, frame_stack_of(env), columns)
 
 
 def _make(creator: Creator, name: Any, context: EnvContext) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_ppg.algorithm.idle_keys import idle_problems
 from rllib_ppg.algorithm.model_settings import MODEL_SETTINGS
 from rllib_ppg.core.adaptive_gamma import AdaptiveGamma
-from rllib_ppg.core.augment import Augmentation, Mixture
+from rllib_ppg.core.augment import Augmentation, Mixture, OnePerChunk
 from rllib_ppg.core.augment_setting import make_augmentation
 from rllib_ppg.core.budget import BudgetSettings, RunBudget
 from rllib_ppg.core.clipping import AdaptiveClip
@@ -168,10 +168,29 @@ def check_parts(config: PPGConfig) -> None:
     if problems:
         raise UserError("\n".join(problems))
     adaptive_clip(config.grad_clip_adaptive)
-    augmentation_of(config, "aux_augmentation")
+    _check_chunks(config)
     _check_drac(config)
     reward_pipeline(config)
     gamma_rule(config)
+
+
+def _check_chunks(config: PPGConfig) -> None:
+    """Refuse minibatches that have fewer rows than chunks.
+
+    Raises:
+        UserError: Naming the key; also where an augmentation cannot be made.
+    """
+    policy, *aux = config.minibatch_sizes()
+    sizes = {"drac_augmentation": policy, "aux_augmentation": aux[0] if aux else None}
+    for key, rows in sizes.items():
+        augmentation = augmentation_of(config, key)
+        if rows is None or not isinstance(augmentation, OnePerChunk):
+            continue
+        if rows < len(augmentation.members):
+            raise UserError(
+                f"{key}: one_per_chunk cuts each minibatch into {len(augmentation.members)} "
+                f"chunks, and it has {rows} rows; give fewer members, or larger minibatches."
+            )
 
 
 def _arch(config: PPGConfig) -> str | None:

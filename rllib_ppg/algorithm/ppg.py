@@ -63,7 +63,7 @@ class PPG(Evaluating):
             raise UserError("No environment is set; use .environment(...) or the key env.")
         hardware.check_gpus(self.config)
         if self._storage is None:  # under Tune, rllib train has said so before
-            for note in idle_notes(self.config):
+            for note in [*idle_notes(self.config), *hardware.slow_notes(self.config)]:
                 logger.warning(note)
         frame_stack = None
         if self.config.num_env_runners:

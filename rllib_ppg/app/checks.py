@@ -14,8 +14,9 @@ from typing import Any
 from rllib_ppg._ray_compat import RLLIB_ALGORITHMS
 from rllib_ppg.algorithm import memory, named_environments, resources
 from rllib_ppg.algorithm.config import PPGConfig
-from rllib_ppg.algorithm.environment import check_augmentations
+from rllib_ppg.algorithm.environment import check_augmentations, check_counts
 from rllib_ppg.algorithm.evaluation import number_names
+from rllib_ppg.algorithm.hardware import slow_notes
 from rllib_ppg.algorithm.idle_keys import idle_notes
 from rllib_ppg.algorithm.model import MODELS, check_model, observation_layout, parameter_count
 from rllib_ppg.algorithm.registration import register
@@ -77,7 +78,7 @@ def check(experiment: Experiment, sweep: Sweep | None = None) -> Checked:
         problems += _env_problems(experiment, found)
     problems += _evaluation_key_problems(experiment, configs)
     problems += _sweep_problems(experiment, sweep, [*configs, *changed]) if sweep else []
-    notes = _idle_notes(configs)
+    notes = _notes(configs)
     try:
         notes += check_restore(experiment, [(config, _spaces(config)) for config in configs])
     except UserError as error:
@@ -103,9 +104,9 @@ def _checked(
     return configs
 
 
-def _idle_notes(configs: Sequence[PPGConfig]) -> list[str]:
-    """What has no effect in any trial; a key that a sweep needs in some of them is in place."""
-    said = [list(idle_notes(config)) for config in configs]
+def _notes(configs: Sequence[PPGConfig]) -> list[str]:
+    """What has no effect, or is slow here, in every trial; a key that some need is in place."""
+    said = [[*idle_notes(config), *slow_notes(config)] for config in configs]
     return [note for note in said[0] if all(note in each for each in said)] if said else []
 
 
@@ -130,12 +131,13 @@ def check_ppg(variant: dict[str, Any]) -> PPGConfig:
         raise UserError(f"The configuration is refused by RLlib: {reason}") from error
     _check_model(config)
     check_augmentations(config, observation_space(config))
+    check_counts(_spaces(config).columns, config)
     return config
 
 
 def store_bytes(config: PPGConfig) -> int:
     """Bytes of the frame store of a checked configuration."""
-    space, _, frame_stack = _spaces(config)
+    space, _, frame_stack, _ = _spaces(config)
     return config.store_bytes(*observation_layout(space), frame_stack)
 
 
@@ -144,7 +146,7 @@ def memory_needs(config: PPGConfig) -> dict[str, int]:
 
     A store that may stand on a GPU is left out: its trial decides that, and checks it again.
     """
-    space, actions, frame_stack = _spaces(config)
+    space, actions, frame_stack, _ = _spaces(config)
     on_gpu = config.uses_gpu and config.store_device != "cpu"
     needs = memory.memory_needs(
         config, *observation_layout(space), frame_stack=frame_stack, store_on_host=not on_gpu
@@ -164,7 +166,7 @@ def network_parameters(config: PPGConfig) -> int:
     Returns:
         Their number; 0 for a model of the user's own, which only its trial makes.
     """
-    space, actions, _ = _spaces(config)
+    space, actions, _, _ = _spaces(config)
     return _parameters(config, space, actions)
 
 

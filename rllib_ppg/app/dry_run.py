@@ -141,7 +141,12 @@ def _defaults(config: PPGConfig, resolved: Mapping[str, Any]) -> dict[str, Any]:
         settings = parse_model_settings(model, config.model.get("custom_model_config") or {})
         prefix = "model.custom_model_config."
         found |= {f"{prefix}{name}": value for name, value in settings.model_dump().items()}
-    return {name: value for name, value in found.items() if name not in resolved}
+    given = [f"{name}." for name in resolved]  # a mapping stands there key by key
+    return {
+        name: value
+        for name, value in found.items()
+        if not any(other.startswith(f"{name}.") for other in given)
+    }
 
 
 def _columns(values: Mapping[str, Any], width: int = 96) -> Iterator[str]:

@@ -25,6 +25,9 @@ from rllib_ppg.envs.arrays import ArrayEnv
 SECONDS = 1.0
 """About how long each part is measured, after one turn to warm up."""
 
+SLOW_ROWS = 4
+"""Rows of a pass in float16 on a CPU, each of which takes some tenths of a second."""
+
 MOST_ENVS = 512
 """Environments that are made for it at most; more take no less time each."""
 
@@ -148,6 +151,7 @@ def _learning(
     steps = config.rollout_fragment_length
     rows = config.mbsize_rows or config.num_envs * steps // config.nminibatch
     obs = np.resize(frames, (max(1, min(most, rows)), *frames.shape[1:]))
+    obs = obs[: _most_rows(config.policy_precision, gpu)]
     batch = _batch(policy, obs)
     dual = policy.network.separate_value_encoder
     before = batch.prev_actions
@@ -157,11 +161,17 @@ def _learning(
     record, aux = 0.0, 0.0
     if config.n_aux_epochs:
         rows = config.aux_mbsize_rows or config.aux_mbsize * steps
-        store = _store(policy, frames, min(most, rows), config.recomputes_targets)
+        rows = min(most, rows, _most_rows(config.aux_precision, gpu) or most)
+        store = _store(policy, frames, rows, config.recomputes_targets)
         retarget = partial(recomputed_targets, gamma=config.gamma, lambda_=config.lambda_)
         record, aux = _auxiliary(learner, store, retarget if config.recomputes_targets else None)
     count = sum(parameter.numel() for parameter in policy.network.parameters())
     return Speeds(sample, value, phase, record, aux, count)
+
+
+def _most_rows(precision: str, gpu: bool) -> int | None:
+    """Rows of a pass that are measured at most; None for no limit."""
+    return SLOW_ROWS if precision == "float16" and not gpu else None
 
 
 def _batch(policy: PPGTorchPolicy, obs: np.ndarray) -> PolicyBatch:
@@ -231,9 +241,13 @@ def _auxiliary(
     """Seconds per row of recording the old policy, and of one epoch."""
     rows, spent = store.num_steps, {"record": 0.0, "aux": 0.0}
     done = {"record": 0, "aux": 0}
-    while sum(spent.values()) < 2 * SECONDS or not done["aux"]:
+
+    def enough() -> bool:
+        return done["aux"] > 0 and sum(spent.values()) >= 2 * SECONDS
+
+    while not enough():
         phase = learner.begin_aux_phase(store, retarget=retarget)
-        while not phase.done:
+        while not (phase.done or enough()):
             part = "record" if phase.epoch == 0 else "aux"
             begin = time.perf_counter()
             phase.run(None)

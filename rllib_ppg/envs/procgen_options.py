@@ -339,5 +339,5 @@ def _sentence(problem: dict[str, Any]) -> str:
             f"unknown option '{name}'.{did_you_mean(name, options, 0.5)} Give any of: "
             f"{', '.join(options)}."
         )
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ").removesuffix(".")
     return f"{name}={problem['input']!r}: {message}." if name else f"{message}."
