@@ -61,6 +61,11 @@ CASES = {
     "search": (["search: {type: optuna}"], 4, "search.type: optuna has nothing to search"),
     "search line": (["search:", "  type: optuna", "  sed: 2"], 6, "search.sed: optuna takes no"),
     "old name": (["search_alg: optuna"], 4, "use search: {type: NAME, ...}"),
+    "conditional with a misspelt case": (
+        ["config: {optimizers: {choice: [phases, heads]}, value_lr: {conditional: {on: optimizers, "
+         "cases: {haeds: 1e-3}, otherwise: null}}}"], 4,
+        "config.value_lr: conditional: optimizers never is 'haeds'; its values are 'phases'",
+    ),
     "conditional": (
         ["config: {lr: {conditional: {on: gama, cases: {1: 2}}}}"], 4,
         "config.lr: conditional: on=gama: config has no such key",
