@@ -93,6 +93,19 @@ def test_a_wrong_experiment_is_refused_as_by_the_run_itself(capsys: pytest.Captu
     assert run.code == 2 and 'Unknown config key "x"' in run.err and run.out == ""
 
 
+def test_what_is_given_as_a_mapping_is_not_told_with_its_default_too(
+    capsys: pytest.CaptureFixture[str],
+):
+    words = ["--set", "reward_transform={type: step, reset: episode}"]
+    run = command(
+        capsys, "train", "-f", "experiments/ppg_cartpole.yaml", "--dry-run", *SIZES, *words
+    )
+    assert run.code == 0, run.err
+    given, _, defaults = run.out.partition("The rest, at its defaults")
+    assert "reward_transform.reset" in given
+    assert "reward_transform" not in defaults and "reward_norm_gamma" in defaults
+
+
 def test_another_algorithm_is_shown_without_sizes(capsys: pytest.CaptureFixture[str]):
     words = ["train", "--run", "PPO", "--env", "CartPole-v1", "--set", "num_env_runners=0"]
     run = command(capsys, *words, "--dry-run")

@@ -141,7 +141,9 @@ def _defaults(config: PPGConfig, resolved: Mapping[str, Any]) -> dict[str, Any]:
         settings = parse_model_settings(model, config.model.get("custom_model_config") or {})
         prefix = "model.custom_model_config."
         found |= {f"{prefix}{name}": value for name, value in settings.model_dump().items()}
-    return {name: value for name, value in found.items() if name not in resolved}
+    # Of a key that is given as a mapping, such as reward_transform, only what is in it is resolved.
+    given = {".".join(parts[:n]) for parts in (k.split(".") for k in resolved) for n in range(9)}
+    return {name: value for name, value in found.items() if name not in {*given, *resolved}}
 
 
 def _columns(values: Mapping[str, Any], width: int = 96) -> Iterator[str]:
