@@ -125,6 +125,16 @@ CASES = {
          .replace("loguniform", "randint"), "num_samples: 4", "config: {minibatch_unit: step}"],
         4, "num_envs was 1 and is 2",
     ),
+    "pbt on optimizers": (
+        [f"scheduler: {PBT.replace('lr:', 'optimizers:').replace('1e-4, 1e-2', 'phases, heads')}"
+         .replace("loguniform", "choice"), "num_samples: 4"],
+        4, "optimizers was phases and is heads",
+    ),
+    "pbt on what rewards are divided by": (
+        [f"scheduler: {PBT.replace('lr:', 'reward_transform:')}"
+         .replace("loguniform: [1e-4, 1e-2]", "choice: [step, rollout]"), "num_samples: 4"],
+        4, "reward_transform was {'type': 'step', 'groups': None} and is",
+    ),
     "pbt on a key that is none": (
         [f"scheduler: {PBT.replace('lr:', 'lrr:')}", "num_samples: 4"], 4,
         'scheduler.hyperparam_mutations.lrr: Unknown config key "lrr"',
