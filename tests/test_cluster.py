@@ -32,13 +32,23 @@ def test_a_run_that_fits_is_let_through():
 def test_a_run_that_can_never_start_is_refused(bundles: list, there: list, why: str):
     with pytest.raises(UserError, match=why) as error:
         check_fits(bundles, there, "it")
-    assert "num_env_runners: auto" in str(error.value)
+    custom = "disk" in bundles[0]
+    assert ("custom_resources" if custom else "num_env_runners: auto") in str(error.value)
+
+
+def test_parts_that_one_node_alone_can_hold_are_placed_first():
+    head, other = {"CPU": 2, "head_host": 1}, {"CPU": 2}
+    check_fits([{"CPU": 1, "head_host": 0.001}, {"CPU": 2}], [head, other], "it")
 
 
 def test_the_way_out_depends_on_where_it_would_run():
     for place, way in (("this machine", "--ray-num-cpus"), ("the cluster", "--wait-for-resources")):
         with pytest.raises(UserError, match=way):
             check_fits([{"CPU": 9}], [{"CPU": 1}], place)
+    with pytest.raises(UserError, match="--ray-num-gpus N makes Ray count N GPUs"):
+        check_fits([{"CPU": 1, "GPU": 1}], [{"CPU": 1}], "this machine")
+    with pytest.raises(UserError, match=r"--resources\).$"):  # no flag of ours makes them
+        check_fits([{"CPU": 1, "tpu": 1}], [{"CPU": 1}], "this machine")
 
 
 def test_the_address_comes_from_the_flag_or_the_environment(monkeypatch: pytest.MonkeyPatch):

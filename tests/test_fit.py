@@ -1,5 +1,6 @@
 """Whether trials fit, how many at once, and the line that says what each gets."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,38 @@ def test_what_can_never_start_is_refused_with_the_reason(
     with pytest.raises(UserError) as error:
         notes(tmp_path, monkeypatch, f"config: {config}")
     assert why in str(error.value) and f"{tmp_path}/e.yaml:5: " in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"num_gpus": 3}, "num_gpus"),
+        ({"num_env_runners": 4, "num_gpus_per_env_runner": 1}, "num_gpus_per_env_runner"),
+        ({"num_env_runners": 32}, "num_env_runners"),
+        (
+            {"evaluation_num_env_runners": 9, "evaluation_interval": 1},
+            "evaluation_num_env_runners",
+        ),
+        (
+            {"num_env_runners": 4, "custom_resources_per_env_runner": {"tpu": 1}},
+            "custom_resources_per_env_runner",
+        ),
+        (
+            {"custom_resources_for_main_process": {"head": 1}},
+            "custom_resources_for_main_process",
+        ),
+        ({"num_env_runners": 4, "num_cpus_per_env_runner": 5}, "num_env_runners"),
+    ],
+)
+def test_what_can_never_start_is_told_with_its_key_also_where_it_shall_wait_on_one_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict, key: str
+):
+    monkeypatch.setattr(cluster, "nodes", lambda settings: [{"CPU": 8.0, "GPU": 1.0}])
+    settings = [f"{name}={json.dumps(value)}" for name, value in config.items()]
+    (single,) = experiments("x: {run: PPG, env: CartPole-v1}", tmp_path, settings=settings)
+    flags = TrainFlags(wait_for_resources=True)  # this machine never grows
+    with pytest.raises(UserError, match=rf"--set {key}: .* can never start"):
+        make_plan(single, RaySettings(), flags)
 
 
 def test_trials_at_once_must_fit_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

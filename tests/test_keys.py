@@ -209,7 +209,12 @@ def test_every_honoured_key_exists_in_ray():
         (
             "custom_resources_per_env_runner",
             {"a": -1},
-            "a mapping of resource names to numbers, not negative",
+            "a mapping of names to numbers, not negative; CPUs and GPUs have keys of their own",
+        ),
+        (
+            "custom_resources_for_main_process",
+            {"CPU": 1},
+            "a mapping of names to numbers, not negative; CPUs and GPUs have keys of their own",
         ),
         (
             "extra_python_environs_for_worker",

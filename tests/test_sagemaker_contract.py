@@ -98,6 +98,14 @@ def test_a_job_without_channels_has_none(tmp_path: Path):
     assert read_job(root).channels == {}
 
 
+def test_a_failure_file_that_cannot_be_written_hides_no_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "output").write_text("no folder")
+    write_failure(tmp_path, "melted")
+    assert "failure file cannot be written" in capsys.readouterr().err
+
+
 def test_the_reason_of_a_failure_is_as_long_as_it_is_shown(tmp_path: Path):
     write_failure(tmp_path / "new", "x" * 5000)
     assert len((tmp_path / "new" / "output" / "failure").read_text()) == FAILURE_CHARACTERS

@@ -61,6 +61,11 @@ CASES = {
     "search": (["search: {type: optuna}"], 4, "search.type: optuna has nothing to search"),
     "search line": (["search:", "  type: optuna", "  sed: 2"], 6, "search.sed: optuna takes no"),
     "old name": (["search_alg: optuna"], 4, "use search: {type: NAME, ...}"),
+    "conditional with a misspelt case": (
+        ["config: {optimizers: {choice: [phases, heads]}, value_lr: {conditional: {on: optimizers, "
+         "cases: {haeds: 1e-3}, otherwise: null}}}"], 4,
+        "config.value_lr: conditional: optimizers never is 'haeds'; its values are 'phases'",
+    ),
     "conditional": (
         ["config: {lr: {conditional: {on: gama, cases: {1: 2}}}}"], 4,
         "config.lr: conditional: on=gama: config has no such key",
@@ -119,6 +124,16 @@ CASES = {
         [f"scheduler: {PBT.replace('lr:', 'num_envs:').replace('1e-4, 1e-2', '1, 9')}"
          .replace("loguniform", "randint"), "num_samples: 4", "config: {minibatch_unit: step}"],
         4, "num_envs was 1 and is 2",
+    ),
+    "pbt on optimizers": (
+        [f"scheduler: {PBT.replace('lr:', 'optimizers:').replace('1e-4, 1e-2', 'phases, heads')}"
+         .replace("loguniform", "choice"), "num_samples: 4"],
+        4, "optimizers was phases and is heads",
+    ),
+    "pbt on what rewards are divided by": (
+        [f"scheduler: {PBT.replace('lr:', 'reward_transform:')}"
+         .replace("loguniform: [1e-4, 1e-2]", "choice: [step, rollout]"), "num_samples: 4"],
+        4, "reward_transform was {'type': 'step', 'groups': None} and is",
     ),
     "pbt on a key that is none": (
         [f"scheduler: {PBT.replace('lr:', 'lrr:')}", "num_samples: 4"], 4,

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from app_helpers import SET_SMALL, Run, command
+from app_helpers import SET_SMALL, Run, command, experiments
 
+from rllib_ppg.app.flags import TrainFlags
+from rllib_ppg.app.train import flags_of_each
 from rllib_ppg.app.watch import RunWatch
 
 # Tune does not close its loggers' files where a trial is paused or given up.
@@ -227,6 +229,17 @@ def test_a_finished_run_goes_on_where_the_budget_is_raised(
     longer = cartpole(capsys, results, "--stop", "{training_iteration: 4}", "--resume")
     assert longer.code == 0, longer
     assert iterations(results) == [1, 2, 3, 4]
+
+
+def test_resume_begins_what_the_earlier_command_had_not_come_to(tmp_path: Path):
+    text = "".join(f"{name}: {{run: PPG, env: CartPole-v1}}\n" for name in "ab")
+    both = experiments(text, tmp_path, storage_path=str(tmp_path))
+    resumed = TrainFlags(resume=True)
+    assert [flags.resume for flags in flags_of_each(both, resumed)] == [True, True]  # refused later
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "tuner.pkl").touch()  # Tune's own mark of a run
+    assert [flags.resume for flags in flags_of_each(both, resumed)] == [True, False]
+    assert [flags.resume for flags in flags_of_each(both, TrainFlags())] == [False, False]
 
 
 def test_ctrl_c_twice_stops_at_once(

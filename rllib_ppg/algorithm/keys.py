@@ -307,7 +307,7 @@ def _is_exploration(value: Any) -> bool:
 
 
 def _are_amounts(value: Any) -> bool:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or set(value) & {"CPU", "GPU"}:
         return False
     return all(_is_number(amount) and 0 <= amount <= LARGEST for amount in value.values())
 
@@ -318,7 +318,10 @@ def _are_texts(value: Any) -> bool:
 
 _SPACE = ("a Gymnasium space, which only Python can give; leave it out", _is_space)
 _CALLBACK = ("a callback class, or its path package.module.Class", _is_callback)
-_AMOUNTS = ("a mapping of resource names to numbers, not negative", _are_amounts)
+_AMOUNTS = (
+    "a mapping of names to numbers, not negative; CPUs and GPUs have keys of their own",
+    _are_amounts,
+)
 _TEXTS = ("a mapping of names to text (in quotes where it looks like a number)", _are_texts)
 
 OBJECTS: dict[str, tuple[str, Callable[[Any], bool]]] = {

@@ -225,6 +225,11 @@ def bundles_of(run: str, config: Mapping[str, Any]) -> list[dict[str, float]]:
 
 AUTO = "Use num_env_runners: auto and num_gpus: auto, or smaller numbers"
 FEWER = "Use fewer num_env_runners and num_gpus"
+CUSTOM = (
+    "Leave custom_resources_for_main_process and custom_resources_per_env_runner out, or start "
+    "nodes that have it (ray start --resources)"
+)
+_OF_RAY = ("CPU", "GPU")
 
 
 def check_fits(
@@ -247,6 +252,7 @@ def check_fits(
         UserError: Naming what is missing, what is there, and what to do.
     """
     needed, total = _sum(bundles), _sum(there)
+    kind = next((name for name in needed if needed[name] > total.get(name, 0.0)), "CPU")
     missing = [
         f"{_amount(name, amount)} (there {_amount(name, total.get(name, 0.0))})"
         for name, amount in needed.items()
@@ -254,8 +260,9 @@ def check_fits(
     ]
     if missing:
         problem = f"{place} has too little for it: it needs {' and '.join(missing)}."
+        advice = advice if kind in _OF_RAY else CUSTOM
     elif not packs(bundles, there):
-        parts = ", ".join(dict.fromkeys(str(dict(bundle)) for bundle in bundles))
+        parts = ", ".join(dict.fromkeys(str(_sum([bundle])) for bundle in bundles))
         problem = f"no node of {place} has room for one of its parts: {parts}."
     elif strategy == "STRICT_PACK" and not any(packs(bundles, [node]) for node in there):
         problem = f"no node of {place} has room for all its parts, as {strategy} wants."
@@ -268,11 +275,11 @@ def check_fits(
         advice = "Use placement_strategy: SPREAD"
     else:
         return
-    if place == "this machine":
-        way_out = "--ray-num-cpus N makes Ray count N CPUs"
-    else:
-        way_out = "--wait-for-resources waits where the cluster grows by itself"
-    raise UserError(f"The run can never start: {problem} {advice}; {way_out}.")
+    if place != "this machine":
+        advice += "; --wait-for-resources waits where the cluster grows by itself"
+    elif kind in _OF_RAY and "STRICT_" not in problem:
+        advice += f"; --ray-num-{kind.lower()}s N makes Ray count N {kind}s"
+    raise UserError(f"The run can never start: {problem} {advice}.")
 
 
 def _spreads(bundles: Sequence[Resources], there: Sequence[Resources]) -> bool:
@@ -306,14 +313,24 @@ def _amount(name: str, amount: float) -> str:
 
 
 def packs(bundles: Sequence[Resources], there: Sequence[Resources]) -> bool:
-    """Whether all bundles fit on the nodes: first fit, largest bundle first."""
+    """Whether all bundles fit on the nodes: those that few nodes can hold first, large ones first.
+
+    As Ray itself does, it may overlook a way where there is one.
+    """
     free = [dict(node) for node in there]
-    for bundle in sorted(bundles, key=lambda b: (b.get("GPU", 0), b.get("CPU", 0)), reverse=True):
-        for node in free:
-            if all(node.get(name, 0.0) >= amount for name, amount in bundle.items()):
-                for name, amount in bundle.items():
-                    node[name] = node.get(name, 0.0) - amount
-                break
-        else:
+
+    def order(bundle: Resources) -> tuple[float, ...]:
+        homes = sum(_holds(node, bundle) for node in there)
+        return homes, -bundle.get("GPU", 0), -bundle.get("CPU", 0)
+
+    for bundle in sorted(bundles, key=order):
+        node = next((node for node in free if _holds(node, bundle)), None)
+        if node is None:
             return False
+        for name, amount in bundle.items():
+            node[name] = node.get(name, 0.0) - amount
     return True
+
+
+def _holds(node: Resources, bundle: Resources) -> bool:
+    return all(node.get(name, 0.0) >= amount for name, amount in bundle.items())

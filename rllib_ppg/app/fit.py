@@ -36,15 +36,23 @@ def check_fits(plan: "Plan", settings: cluster.RaySettings) -> None:
         try:
             cluster.check_fits(bundles, there, place, advice, strategy)
         except UserError as error:
-            key = _key_of(str(error).split(" Use ")[0])
+            key = _key_of(str(error).split(". ")[0], variant)
             raise UserError(experiment.source.message(("config", key), str(error))) from None
 
 
-def _key_of(problem: str) -> str:
+def _key_of(problem: str, config: Mapping[str, Any]) -> str:
     """The key that a problem is mostly about."""
     if "STRICT_" in problem:
         return "placement_strategy"
-    return "num_gpus" if "GPU" in problem else "num_env_runners"
+    for name in ("custom_resources_for_main_process", "custom_resources_per_env_runner"):
+        if any(f" {resource} (" in problem for resource in config.get(name) or {}):
+            return name
+    if "GPU" in problem:
+        return "num_gpus" if config.get("num_gpus") else "num_gpus_per_env_runner"
+    workers, others = (
+        config.get(n) or 0 for n in ("num_env_runners", "evaluation_num_env_runners")
+    )
+    return "evaluation_num_env_runners" if others > workers else "num_env_runners"
 
 
 def trials_at_once(plan: "Plan", settings: cluster.RaySettings) -> int:
@@ -88,8 +96,12 @@ def resource_lines(plan: "Plan", settings: cluster.RaySettings, at_once: int) ->
     place = "this machine" if settings.address is None else f"a cluster of {len(there)} node(s)"
     yield (
         f"{plan.experiment.name}: {_learner(config, given)}, {_workers(config, given)}"
-        f"{many} on {place} with {cpus:g} CPUs, {gpus:g} GPUs."
+        f"{many} on {place} with {_counted(cpus, 'CPU')}, {_counted(gpus, 'GPU')}."
     )
+
+
+def _counted(number: float, what: str) -> str:
+    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def _learner(config: PPGConfig, given: Mapping[str, Any]) -> str:

@@ -132,6 +132,11 @@ def folder_name(trial: Trial) -> str:
     return f"{trial}_{values}"[:130]
 
 
+def is_begun(experiment: Experiment) -> bool:
+    """Whether an earlier command has begun the experiment, so that it can be resumed."""
+    return bool(tune.Tuner.can_restore(experiment_folder(experiment)))
+
+
 def check_resumable(experiment: Experiment) -> str:
     """The results folder of an earlier run that `--resume` can go on with.
 
@@ -139,7 +144,7 @@ def check_resumable(experiment: Experiment) -> str:
         UserError: If there is none, naming those that there are.
     """
     folder = experiment_folder(experiment)
-    if tune.Tuner.can_restore(folder):
+    if is_begun(experiment):
         return folder
     place = Path(folder).parent
     runs = sorted(path.parent.name for path in place.glob("*/tuner.pkl")) if place.is_dir() else []

@@ -77,7 +77,7 @@ def make_plan(experiment: Experiment, settings: cluster.RaySettings, flags: Trai
         plan.notes += checked.notes
         if flags.resume:
             _use_earlier(plan)
-        if not flags.wait_for_resources:
+        if settings.address is None or not flags.wait_for_resources:  # this machine never grows
             check_fits(plan, settings)
         at_once = trials_at_once(plan, settings)
         if settings.address is None:

@@ -69,6 +69,12 @@ def _fit_notes(folder: Path, configs: Sequence[tuple[PPGConfig, Spaces]]) -> lis
 
 def unfit_copies(configs: Sequence[tuple[PPGConfig, Spaces]]) -> Iterator[str]:
     """Why trials of some of these configurations could not copy each other's checkpoints."""
+    states = [_of_learning(config) for config, _ in configs]
+    for name, value in states[0].items() if states else ():
+        other = next((state[name] for state in states if state[name] != value), value)
+        if other != value:
+            yield f"The checkpoint of another trial does not fit: {name} was {value} and is {other}"
+            return
     different = {_of_network(config): (config, spaces) for config, spaces in configs}
     described = [_described(*each) for each in different.values()]
     for other in described[1:]:
@@ -83,6 +89,20 @@ def _of_network(config: PPGConfig) -> str:
     """What decides on whether a checkpoint fits, as far as configurations of one sweep differ."""
     epochs = config.n_epoch_pi == config.n_epoch_vf
     return repr((config.env, config.env_config, config.model, config.num_envs, epochs))
+
+
+def _of_learning(config: PPGConfig) -> dict[str, Any]:
+    """What else decides on which states a checkpoint holds."""
+    transform: Any = config.reward_transform
+    options = {"type": transform} if isinstance(transform, str) else dict(transform)
+    normalised = {name: options.get(name) for name in ("type", "groups")}
+    return {
+        "optimizers": config.optimizers,
+        "normalize_rewards": config.normalize_rewards,
+        "reward_transform": normalised if config.normalize_rewards else None,
+        "drac_weight above 0": config.drac_weight > 0,
+        "adaptive_gamma": config.adaptive_gamma,
+    }
 
 
 def _described(config: PPGConfig, spaces: Spaces) -> dict[str, Any]:

@@ -6,7 +6,6 @@ folder is the job's; the others' CPUs are for rollout workers.
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import signal
@@ -24,8 +23,19 @@ from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.host_cluster import HEAD_RESOURCE, HostCluster
 from rllib_ppg.app.interrupt import TERMINATED, exit_code_of, sigterm_as_exception
-from rllib_ppg.app.run_folder import experiment_folder, is_remote, write_text
-from rllib_ppg.app.sagemaker_contract import CPUS, Job, read_job, train_words, write_failure
+from rllib_ppg.app.launch import is_begun
+from rllib_ppg.app.objective import Objective
+from rllib_ppg.app.result_files import results
+from rllib_ppg.app.run_folder import (
+    check_writable,
+    experiment_folder,
+    is_remote,
+    storage_path,
+    write_text,
+)
+from rllib_ppg.app.sagemaker_contract import Job, read_job, train_words, write_failure
+from rllib_ppg.app.sweep import read_sweep
+from rllib_ppg.app.sweep_end import BEST
 from rllib_ppg.errors import UserError
 
 _PINNED = f"custom_resources_for_main_process={{{HEAD_RESOURCE}: 0.001}}"
@@ -55,19 +65,22 @@ def run_sagemaker(root: Path, port: int, folder: str | None) -> int:
     except UserError as error:
         write_failure(root, f"Error: {error}")
         raise
+    except Exception as error:  # whatever it is, SageMaker shows the failure file alone
+        write_failure(root, f"Error: {type(error).__name__}: {error}")
+        raise
     if code not in (0, TERMINATED):
         write_failure(root, failure_text(lines))
     return code
 
 
 def _train_on_all(job: Job, port: int, folder: str | None, lines: deque[str]) -> int:
-    cpus = job.parameters.get(CPUS)
-    cluster = HostCluster(
-        job.hosts, job.here, port, shared_token(job), int(cpus) if cpus else None, folder
-    )
+    cluster = HostCluster(job.hosts, job.here, port, shared_token(job), job.cpus, folder)
     if not job.is_head:
         with _ignoring_sigterm():  # the head needs this host for its last checkpoint
-            return cluster.join()
+            code = cluster.join()
+        if code:
+            lines.append(f"Error: {job.here} left the cluster before its first host ended.\n")
+        return code
     with cluster.head() as address:
         return _train(job, address, cluster.environment, lines)
 
@@ -96,10 +109,11 @@ def _train(job: Job, address: str | None, environment: dict[str, str], lines: de
     flags = _flags(words)
     experiments = load_experiments(flags)
     words += ["--ray-address", address, "--set", _PINNED] if address else []
-    cpus = job.parameters.get(CPUS)
-    words += ["--ray-num-cpus", cpus] if cpus and not address else []
-    if all(is_begun(experiment) for experiment in experiments):
-        print("Going on from what /opt/ml/checkpoints holds.", flush=True)
+    words += ["--ray-num-cpus", str(job.cpus)] if job.cpus and not address else []
+    for experiment in experiments:
+        check_writable(experiment)
+    if any(map(is_begun, experiments)):  # by a container that was interrupted
+        print(f"Going on from what {storage_path(experiments[0])} holds.", flush=True)
         words.append("--resume")
     code = _run(["train", *words, "--no-progress"], environment, lines)
     if code in (0, TERMINATED):
@@ -119,12 +133,6 @@ def _flags(words: Sequence[str]) -> TrainFlags:
         settings=found["--set"],
         storage_path=found["--storage-path"][0],
     )
-
-
-def is_begun(experiment: Experiment) -> bool:
-    """Whether an earlier, interrupted container of the job has got as far as a checkpoint."""
-    folder = experiment_folder(experiment)
-    return not is_remote(folder) and any(Path(folder).glob("*/checkpoint_*"))
 
 
 def _run(words: Sequence[str], environment: dict[str, str], lines: deque[str]) -> int:
@@ -157,40 +165,45 @@ def failure_text(lines: Sequence[str]) -> str:
 def save_model(experiment: Experiment, target: Path) -> None:
     """Write what becomes the job's model: the best trial's policy, exported, and its configuration.
 
+    A policy that cannot be exported stays a checkpoint.
+
     Args:
         experiment: The experiment.
         target: The folder to write.
     """
     folder = experiment_folder(experiment)
-    target.mkdir(parents=True, exist_ok=True)
     if is_remote(folder):
+        target.mkdir(parents=True, exist_ok=True)
         write_text(target / "results.txt", f"{folder}\n")
         return
-    best = best_checkpoint(Path(folder))
+    best = best_checkpoint(Path(folder), read_sweep(experiment).objective)
     if best is None:
         return
-    config = Path(folder) / "config.yaml"
-    if config.is_file():
-        shutil.copyfile(config, target / "config.yaml")
-    if experiment.keys.run == "PPG":
-        words = ["export", str(best), "--out", str(target / "policy"), "--force"]
-        subprocess.run([sys.executable, "-m", "rllib_ppg", *words], check=True)
-    else:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("config.yaml", BEST):
+        if (Path(folder) / name).is_file():
+            shutil.copyfile(Path(folder) / name, target / name)
+    if not (experiment.keys.run == "PPG" and _export(best, target / "policy")):
         shutil.copytree(best, target / "checkpoint", dirs_exist_ok=True)
 
 
-def best_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint of the trial with the highest return; None if there is none."""
+def _export(checkpoint: Path, target: Path) -> bool:
+    words = ["export", str(checkpoint), "--out", str(target), "--force"]
+    return subprocess.run([sys.executable, "-m", "rllib_ppg", *words]).returncode == 0
+
+
+def best_checkpoint(folder: Path, objective: Objective) -> Path | None:
+    """The newest whole checkpoint of the best trial; None if there is none.
+
+    Args:
+        folder: The experiment's.
+        objective: By what trials are compared; one without a number comes last.
+    """
     found: list[tuple[float, Path]] = []
-    for trial in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for trial in sorted(path for path in folder.glob("*") if path.is_dir()):
         newest: Any = newest_whole(trial).path
         if newest is not None:
-            found.append((_last_return(trial / "result.json"), newest))
-    return max(found, default=(0.0, None), key=lambda pair: pair[0])[1]
-
-
-def _last_return(path: Path) -> float:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    row = json.loads(lines[-1]) if lines else {}
-    value = row.get("env_runners", {}).get("episode_return_mean")
-    return value if isinstance(value, float) and not math.isnan(value) else -math.inf
+            rows = list(results(trial))
+            config = rows[-1].get("config", {}) if rows else {}
+            found.append((objective.order(objective.newest(rows, config)), newest))
+    return min(found, default=(0.0, None), key=lambda pair: pair[0])[1]

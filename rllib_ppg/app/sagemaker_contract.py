@@ -5,6 +5,7 @@ Source: "How Amazon SageMaker AI Provides Training Information", its developer g
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,20 @@ class Job:
     def model(self) -> Path:
         """The folder that becomes the job's model.tar.gz."""
         return self.root / "model"
+
+    @property
+    def cpus(self) -> int | None:
+        """CPUs that each host counts; None: those that Ray finds.
+
+        Raises:
+            UserError: If the hyperparameter is no whole number, or less than 1.
+        """
+        given = self.parameters.get(CPUS)
+        if given is None:
+            return None
+        if not given.strip().isdecimal() or not int(given):
+            raise UserError(f"hyperparameter {CPUS}={given}: must be a whole number of at least 1.")
+        return int(given)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -164,7 +179,10 @@ def train_words(job: Job) -> list[str]:
 
 
 def write_failure(job_root: Path, reason: str) -> None:
-    """Tell SageMaker why the job has failed."""
+    """Tell SageMaker why the job has failed; where that cannot be written, the log alone does."""
     place = job_root / "output" / "failure"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(reason[:FAILURE_CHARACTERS], encoding="utf-8")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(reason[:FAILURE_CHARACTERS], encoding="utf-8")
+    except OSError as error:
+        print(f"The failure file cannot be written: {told(error)}.", file=sys.stderr)

@@ -1,6 +1,6 @@
 """App: what makes a sweep of an experiment: its objective, searcher and scheduler, checked."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from rllib_ppg.app.spaces import (
     Conditional,
     is_node,
     parse_conditional,
+    same,
 )
 from rllib_ppg.app.typed import KeyProblems, problem
 from rllib_ppg.app.variants import NodePath, nodes, opened, trial_count, value_at
@@ -217,7 +218,17 @@ def _condition_problem(
     if "auto" in values and len(conditional.on) == 1:
         return f"on={on}: auto is a number by then; give numbers there"
     lacking = [value for value in values if not _has_case(conditional, value)]
-    return f"cases has none for {on} = {_listed(lacking)}; add otherwise" if lacking else None
+    if lacking:
+        return f"cases has none for {on} = {_listed(lacking)}; add otherwise"
+    if not is_node(other) or any(map(is_node, values)):
+        return None
+    # A plain value may be changed by a flag; a misspelt case of a choice would never be told.
+    unused = [case for case, _ in conditional.cases if not any(same(case, v) for v in values)]
+    if not unused:
+        return None
+    return (
+        f"{on} never is {_listed(map(repr, unused))}; its values are {_listed(map(repr, values))}"
+    )
 
 
 def _has_case(conditional: Conditional, value: Any) -> bool:
@@ -228,7 +239,7 @@ def _has_case(conditional: Conditional, value: Any) -> bool:
     return True
 
 
-def _listed(values: list[Any]) -> str:
+def _listed(values: Iterable[Any]) -> str:
     return ", ".join(map(str, values))
 
 

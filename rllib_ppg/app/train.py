@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,24 +149,41 @@ def _train(
         from rllib_ppg.app import plan
 
         cluster.quiet_logging(settings)
+        own = flags_of_each(experiments, flags)
+        pairs = list(zip(experiments, own, strict=True))
         if settings.address is None:  # everything is known before Ray is started
-            for experiment in experiments:
-                plan.make_plan(experiment, settings, flags)
+            for experiment, each_flags in pairs:
+                plan.make_plan(experiment, settings, each_flags)
     code = 0
     with ExitStack() as stack:
         with waiting("Starting Ray ..."):
             stack.enter_context(cluster.session(settings))
-            plans = [plan.make_plan(experiment, settings, flags) for experiment in experiments]
+            plans = [plan.make_plan(each, settings, each_flags) for each, each_flags in pairs]
         away = settings.address is not None
         if away:
             with waiting("Trying the results folder on the nodes ..."):
                 for each in plans:
                     each.notes += _check_shared(each)
-        for each in plans:
-            code = max(code, _run(each, flags, command, alone=len(plans) == 1, away=away))
+        for each, each_flags in zip(plans, own, strict=True):
+            code = max(code, _run(each, each_flags, command, alone=len(plans) == 1, away=away))
             if code >= INTERRUPTED:
                 break
     return code
+
+
+def flags_of_each(experiments: Sequence[Experiment], flags: TrainFlags) -> list[TrainFlags]:
+    """The flags for each experiment: `--resume` begins those that the earlier command did not.
+
+    Args:
+        experiments: Those of one command, which trains them one after the other.
+        flags: The flags of the command line.
+    """
+    if not flags.resume:
+        return [flags for _ in experiments]
+    from rllib_ppg.app.launch import is_begun
+
+    begun = [is_begun(experiment) for experiment in experiments]
+    return [replace(flags, resume=each or not any(begun)) for each in begun]
 
 
 def _check_shared(plan: Any) -> list[str]:
