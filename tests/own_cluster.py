@@ -139,7 +139,8 @@ class OwnCluster:
             if found == str(count):
                 return
             time.sleep(1)
-        raise AssertionError(f"{found or 'no'} nodes are alive instead of {count}")
+        logs = "\n".join(node.log.read_text() for node in self.nodes)
+        raise AssertionError(f"{found or 'no'} nodes are alive instead of {count}\n{logs}")
 
     def end(self) -> None:
         """End all of its processes, and no others."""
