@@ -160,7 +160,10 @@ def test_a_number_of_workers_that_is_none_is_refused(capsys, procgen: str):
     assert run.code == 2 and "or auto" in run.err, run
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],
+)
 def test_a_signal_ends_it_and_it_says_how_far_it_came(procgen: str, tmp_path: Path, sent, code):
     out = tmp_path / "e.json"
     words = ["evaluate", procgen, "--episodes", "100000", "--num-env-runners", "0", "--out", out]

@@ -198,6 +198,7 @@ def mortal(mark: Path, **keys: Any) -> PPGConfig:
     return config.evaluation(evaluation_config={"env_config": {"mark": str(mark)}})
 
 
+@pytest.mark.slow
 def test_a_lost_worker_costs_nothing_but_a_notice(ray_local: None, tmp_path: Path):
     (tmp_path / "dead").touch()
     expected, _ = train(mortal(tmp_path / "dead"), 1)

@@ -317,7 +317,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_changed_description_loads_or_is_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

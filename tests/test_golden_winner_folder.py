@@ -30,7 +30,13 @@ def test_every_kind_of_file_is_there_and_every_file_is_of_a_kind():
         assert not unknown, f"no test reads {unknown}"
 
 
-@pytest.mark.parametrize("test", ["test_golden_winner_gae.py", "test_golden_winner_networks.py"])
+@pytest.mark.parametrize(
+    "test",
+    [
+        "test_golden_winner_gae.py",
+        pytest.param("test_golden_winner_networks.py", marks=pytest.mark.slow),
+    ],
+)
 def test_the_variable_chooses_the_folder_and_an_empty_one_fails_the_run(tmp_path, test):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only"]
     environment = {**os.environ, winner_files.ENV_VAR: str(tmp_path)}

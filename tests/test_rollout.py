@@ -392,7 +392,9 @@ def check_stacks(env: Any, env_config: dict[str, Any], num_frames: int, **change
     algorithm.stop()
 
 
-@pytest.mark.parametrize(("num_frames", "workers"), [(2, 0), (4, 0), (4, 2)])
+@pytest.mark.parametrize(
+    ("num_frames", "workers"), [(2, 0), (4, 0), pytest.param(4, 2, marks=pytest.mark.slow)]
+)
 def test_the_store_gives_procgens_stacks_back_as_they_were(ray_local, num_frames, workers):
     env_config = {"env_name": "dodgeball", "distribution_mode": "easy", "frame_stack": num_frames}
     changes = {"num_env_runners": workers, "rollout_fragment_length": 40, "model": IMAGE}

@@ -134,7 +134,10 @@ def lose_the_second_worker(kind: str, algorithm: PPG, folder: Path) -> str:
     return "it gave no rollout within 3 s (sample_timeout_s)"
 
 
-@pytest.mark.parametrize("kind", ["killed", "raises", "hangs"])
+@pytest.mark.parametrize(
+    "kind",
+    ["killed", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("raises", "hangs"))],
+)
 def test_a_lost_worker_costs_its_rows_of_one_iteration_and_comes_back(started, tmp_path, kind):
     env_config = {"fault": str(tmp_path / "raises"), "gate": str(tmp_path / "hangs"), "gated": 2}
     algorithm = started(FaultyEnv, env_config, n_pi=9, sample_timeout_s=3.0)
@@ -190,6 +193,7 @@ def test_a_lost_worker_whose_process_still_runs_is_not_taken_back_before_it_bega
     assert rollout.batch[SampleBatch.OBS][0][1] == STEPS // 4, "its second rollout"
 
 
+@pytest.mark.slow
 def test_a_run_without_workers_ends_with_the_cause(started, tmp_path):
     (tmp_path / "raises").touch()
     env_config = {"fault": str(tmp_path / "raises"), "faulty": (1, 2)}
@@ -259,6 +263,7 @@ def test_a_worker_that_was_not_admitted_gives_no_rollout(plain):
     assert [rollout.worker_index for rollout in algorithm._sampler.collect()] == [1, 2]
 
 
+@pytest.mark.slow
 def test_killed_workers_end_the_run_as_lost_workers_where_the_user_wants_that(started):
     algorithm = started(restart_failed_env_runners=False)
     os.kill(pids(algorithm)[0], signal.SIGKILL)
@@ -294,7 +299,7 @@ def test_a_worker_that_died_in_an_auxiliary_phase_is_told(started):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("noticed", [False, True])
+@pytest.mark.parametrize("noticed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_worker_that_died_while_it_sampled_beside_an_auxiliary_phase_is_lost_once(
     started, tmp_path, noticed
 ):

@@ -311,7 +311,7 @@ def run(algorithm: PPG, env_steps: int) -> dict[str, float]:
             return {**found, "sampled": sampled}
 
 
-@pytest.mark.parametrize("name", [A, OLDER_A, B])
+@pytest.mark.parametrize("name", [A, pytest.param(OLDER_A, marks=pytest.mark.slow), B])
 def test_a_run_makes_the_optimiser_steps_that_were_counted_in_advance(name: str, ray_local):
     rows = ENVS * STEPS
     end = 7 * rows + 5
