@@ -5,6 +5,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -33,12 +34,14 @@ settings.load_profile("rllib_ppg")
 
 
 RAY_LOCAL_RUNS = pytest.StashKey[bool]()
-LONG = {"ray_local", "make_runs"}
+LONG_FILES = pytest.StashKey[set[Path]]()
+STARTS_PROCESSES = {"ray_local", "make_runs"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
     """Put files first whose tests start processes, so that two side by side end together."""
-    long = {item.path for item in items if LONG & set(getattr(item, "fixturenames", ()))}
+    long = {item.path for item in items if STARTS_PROCESSES & set(item.fixturenames)}
+    config.stash[LONG_FILES] = long
     items.sort(key=lambda item: item.path not in long)
 
 
@@ -61,13 +64,13 @@ def ray_local(pytestconfig: pytest.Config) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def collect_actors(pytestconfig: pytest.Config) -> Iterator[None]:
+def collect_actors(request: pytest.FixtureRequest) -> Iterator[None]:
     """End the actors that a module's tests have left: the next one's would wait for their CPUs.
 
     They go with their algorithms, which refer to themselves and so wait for a collection.
     """
     yield
-    if pytestconfig.stash.get(RAY_LOCAL_RUNS, False):
+    if request.path in request.config.stash[LONG_FILES]:
         gc.collect()
 
 
