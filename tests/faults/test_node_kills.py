@@ -23,9 +23,9 @@ def cluster() -> Iterator[OwnCluster]:
     one = OwnCluster(Path(sys.executable), cpus=1, paths=str(ROOT))
     try:
         one.wait_until_up()
-        for _ in range(2):
+        for count in (2, 3):  # one after the other: Ray's nodes of one machine share a folder
             one.add_node(cpus=1)
-        one.wait_for_nodes(3)
+            one.wait_for_nodes(count)
         yield one
     finally:
         one.end()
