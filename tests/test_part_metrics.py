@@ -91,7 +91,7 @@ def counted(rollouts: list[Rollout]) -> tuple[float, float]:
     return float(np.mean(shares)), float(np.mean(shaping))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_new_states_and_shaping_are_those_of_a_plain_count_in_every_worker(ray_local, workers):
     options = {**MAZE, **PENALTIES, "count_states": True}
     algorithm = build("procgen", options, num_env_runners=workers, **IMAGES)

@@ -176,7 +176,9 @@ SIZES = "{num_envs: 8, rollout_fragment_length: 16, aux_mbsize: 8, n_pi: 2, num_
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (f"x: {{run: PPG, env: CartPole-v1, config: {SIZES}}}", 0),
+        pytest.param(
+            f"x: {{run: PPG, env: CartPole-v1, config: {SIZES}}}", 0, marks=pytest.mark.slow
+        ),
         ("x: !!python/object/apply:os.abort []", 2),
     ],
     ids=["valid", "python"],
