@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,13 @@ class Runs:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "e.yaml").write_text(json.dumps({"faulty": experiment}))
 
-    def start(self, *flags: str) -> subprocess.Popen[bytes]:
+    def start(self, *flags: str, prefix: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """Start `rllib train`; what it prints goes to the log."""
         words = ["train", "-f", str(self.folder / "e.yaml"), "--storage-path", str(self.storage)]
         environment = {**os.environ, MARK: self.token}
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "rllib_ppg", *words, *flags],
+                [*prefix, sys.executable, "-m", "rllib_ppg", *words, *flags],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment,
                 start_new_session=True,
             )  # fmt: skip

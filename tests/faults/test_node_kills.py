@@ -3,13 +3,18 @@
 Each node has one CPU, so that the trial and its two workers are on three nodes.
 """
 
+import os
+import shutil
+import subprocess
 import sys
+import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fault_runs import Runs, differences, wait_until
-from own_cluster import Node, OwnCluster
+from own_cluster import PATIENT, Node, OwnCluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -110,3 +115,78 @@ def test_a_results_folder_that_a_node_does_not_share_is_refused(
     assert runs.run(*on_cluster) == 2, runs.output
     assert "is not one folder for all nodes" in runs.output and "--storage-path" in runs.output
     assert runs.rows() == [] and not list(runs.storage.glob("faulty/*/"))
+
+
+@pytest.fixture
+def networks() -> Iterator[tuple[str, str]]:
+    """Yield the names of two network namespaces, at 10.213.0.1 and .2, that a cable joins."""
+    mark = f"r{os.getpid():x}"[-8:]
+    names = (f"{mark}a", f"{mark}b")
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", names[0], "type", "veth", "peer", "name", names[1])
+        for number, name in enumerate(names, 1):
+            ip("link", "set", name, "netns", name)
+            ip("-n", name, "address", "add", f"10.213.0.{number}/24", "dev", name)
+            for device in ("lo", name):
+                ip("-n", name, "link", "set", device, "up")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL)
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+def sent_bytes(network: str) -> int:
+    """Bytes that have left a namespace through its cable."""
+    place = f"/sys/class/net/{network}/statistics/tx_bytes"
+    words = ["ip", "netns", "exec", network, "cat", place]
+    return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("ip") is None, reason="network namespaces need root and ip"
+)
+def test_two_networks_learn_what_one_machine_does(networks, make_runs, tmp_path, monkeypatch):
+    head, other = networks
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
+    environment = {**os.environ, **PATIENT, **token, "PYTHONPATH": str(ROOT)}
+    folder = tempfile.mkdtemp(prefix="rn_", dir="/tmp")  # sockets' names are short
+    nodes: list[Node] = []
+
+    def start(network: str, number: int, cpus: int, *words: str) -> Node:
+        command = [
+            "ip", "netns", "exec", network, sys.executable, "-m", "ray.scripts.scripts", "start",
+            *words, "--block", f"--num-cpus={cpus}", "--num-gpus=0", "--disable-usage-stats",
+            "--object-store-memory=200000000", f"--node-ip-address=10.213.0.{number}",
+        ]  # fmt: skip
+        nodes.append(Node(command, environment, tmp_path / f"{network}.log"))
+        nodes[-1].wait_for("Ray runtime started.")
+        return nodes[-1]
+
+    try:
+        start(head, 1, 2, "--head", "--port=6379", f"--temp-dir={folder}")
+        far = start(other, 2, 1, "--address=10.213.0.1:6379")
+        apart = make_runs(12, **OVER_NODES)
+        before = sent_bytes(other)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        inside = ("ip", "netns", "exec", head)
+        process = apart.start("--ray-address", "10.213.0.1:6379", prefix=inside)
+        wait_until(lambda: len(apart.rows()) >= 1, "the first iteration", process)
+        assert holds(far, "PPGRolloutWorker") == 1
+        assert process.wait(600) == 0, apart.output
+        steps = apart.rows()[-1]["num_env_steps_sampled_lifetime"] // 2  # those of its worker
+        assert sent_bytes(other) - before > steps * 64 * 64 * 3
+    finally:
+        for node in reversed(nodes):
+            node.end()
+        shutil.rmtree(folder, ignore_errors=True)
+    together = make_runs(12, **OVER_NODES)
+    assert together.run("--ray-num-cpus", "3") == 0, together.output
+    assert len(numbers(apart)) == 12
+    assert differences(numbers(apart), numbers(together)) == []
