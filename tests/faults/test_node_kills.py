@@ -103,6 +103,15 @@ def test_a_lost_node_costs_a_worker_until_another_joins(cluster: OwnCluster, on_
     )
 
 
+def test_a_run_that_has_lost_a_node_finishes(cluster: OwnCluster, on_cluster, make_runs):
+    runs = make_runs(30, **OVER_NODES)
+    process = runs.start(*on_cluster)
+    wait_until(lambda: len(runs.rows()) >= 5, "five iterations", process)
+    next(node for node in cluster.nodes[1:] if holds(node, "PPGRolloutWorker")).kill()
+    assert process.wait(600) == 0, runs.output
+    assert len(runs.rows()) == 30 and "was lost" in told(runs)
+
+
 def test_a_results_folder_that_a_node_does_not_share_is_refused(
     cluster: OwnCluster, on_cluster, make_runs
 ):
