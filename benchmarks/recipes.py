@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks.bare import random_minibatch
-from benchmarks.measure import Progress, Row, interleave, speed_row
+from benchmarks.measure import Progress, Row, Seconds, interleave, speed_row
 from benchmarks.phases import MICRO_BATCH, filled_store, recorded
 from benchmarks.work import ACTIONS, DEFAULT, ENV_CONFIG, SEED, threads
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.learner import AuxPhaseSettings, PhasicLearner, PolicyPhaseSettings
 from rllib_ppg.envs.procgen import make_procgen_array
-from rllib_ppg.envs.procgen_library import import_procgen
+from rllib_ppg.envs.procgen_library import game_names, import_procgen
 from rllib_ppg.envs.procgen_options import parse_options
 
 BARE, CLEAN = "bare stepping", "without augmentation"
-GAMES = ("bigfish", "starpilot", "maze", "coinrun", "jumper")  # from the cheapest to dear ones
-PREVIOUS_ACTION = "previous action"
+SHOWN = ("bigfish", "starpilot", "maze", "coinrun", "jumper")  # from the cheapest to dear ones
+PREVIOUS_ACTION, READ = "previous action", "frame_stack 2, every stack read"
 WRAPPERS: dict[str, dict[str, Any]] = {
     "no option": {},
     "frame_stack 2": {"frame_stack": 2},
+    READ: {"frame_stack": 2},
     PREVIOUS_ACTION: {},
     "no-op penalty": {"noop_reward": -0.1},
     "revisitation penalty": {"revisit_reward": -0.01},
@@ -31,6 +32,7 @@ WRAPPERS: dict[str, dict[str, Any]] = {
         "frame_stack": 2, "noop_reward": -0.1, "revisit_reward": -0.01, "count_states": True,
     },
 }  # fmt: skip
+WITHOUT_TARGET = ("no option", READ, "all of them")
 AUGMENTED: dict[str, Any] = {
     "random_translate": {"type": "random_translate", "max_shift": 5},
     "a third cropped, a third cut out": {
@@ -43,31 +45,63 @@ AUGMENTED: dict[str, Any] = {
 
 def run(quick: bool, progress: Progress) -> list[Row]:
     """Measure both."""
-    games, num_envs, steps, rounds = (GAMES[:1], 4, 4, 1) if quick else (GAMES, 64, 16, 51)
-    table = [row for game in games for row in stepping(game, num_envs, steps, rounds, progress)]
+    games, num_envs, steps, rounds = (SHOWN[:1], 4, 4, 1) if quick else (game_names(), 64, 16, 31)
+    table = stepping(games, num_envs, steps, rounds, progress)
     segments, length, rounds = (2, 32, 1) if quick else (8, 256, 7)
     return [*table, *augmenting(segments, length, rounds, progress)]
 
 
-def stepping(game: str, num_envs: int, steps: int, rounds: int, progress: Progress) -> list[Row]:
-    """Compare games behind each wrapper, as a worker steps them, with the bare library."""
+def stepping(
+    games: Sequence[str], num_envs: int, steps: int, rounds: int, progress: Progress
+) -> list[Row]:
+    """Compare games behind each wrapper, as a worker steps them, with the bare library.
+
+    The target is that of the games together: a step of the dearest takes ten times as long as one
+    of the cheapest.
+    """
+    single = {game: timed(game, num_envs, steps, rounds, progress) for game in games}
+    together = {
+        name: [sum(seconds) for seconds in zip(*(s[name] for s in single.values()), strict=True)]
+        for name in (BARE, *WRAPPERS)
+    }
+    amount = steps * num_envs
+    what = f"{num_envs} of each of {len(games)} games"
+    rows = compared(what, together, amount * len(games), target=1 / 1.1)
+    for game in SHOWN:
+        if game in single:
+            rows += compared(f"{num_envs} games of {game}", single[game], amount)
+    return rows
+
+
+def timed(
+    game: str, num_envs: int, steps: int, rounds: int, progress: Progress
+) -> dict[str, list[float]]:
+    """Time the steps of a game, bare and behind each wrapper."""
     actions = np.random.default_rng(SEED).integers(0, ACTIONS, (steps, num_envs))
     options = {**ENV_CONFIG, "env_name": game}
     variants: dict[str, Callable[[], object]] = {BARE: bare(options, actions)}
     for name, added in WRAPPERS.items():
-        before = name in (PREVIOUS_ACTION, "all of them")
-        variants[name] = wrapped({**options, **added}, actions, previous_actions=before)
-    seconds = interleave(variants, rounds, progress)
+        before, read = name in (PREVIOUS_ACTION, "all of them"), name == READ
+        variants[name] = wrapped(
+            {**options, **added}, actions, previous_actions=before, read_stacks=read
+        )
+    return interleave(variants, rounds, lambda what: progress(f"{game}: {what}"))
+
+
+def compared(
+    what: str, seconds: Seconds, amount: float, *, target: float | None = None
+) -> list[Row]:
+    """Return a row for each wrapper."""
     return [
         speed_row(
             "recipes",
-            f"{num_envs} games of {game}, {name}",
+            f"{what}, {name}",
             seconds,
             ours=name,
             against=BARE,
-            amount=steps * num_envs,
+            amount=amount,
             unit="steps/s",
-            target=None if name in ("no option", "all of them") else 1 / 1.1,
+            target=None if name in WITHOUT_TARGET else target,
         )
         for name in WRAPPERS
     ]
@@ -87,7 +121,11 @@ def bare(options: Mapping[str, Any], actions: np.ndarray) -> Callable[[], object
 
 
 def wrapped(
-    options: Mapping[str, Any], actions: np.ndarray, *, previous_actions: bool
+    options: Mapping[str, Any],
+    actions: np.ndarray,
+    *,
+    previous_actions: bool,
+    read_stacks: bool = False,
 ) -> Callable[[], object]:
     """Return the same with our environments.
 
@@ -96,6 +134,7 @@ def wrapped(
         actions: (T, N).
         previous_actions: Whether what the network gets as previous actions is made, as a worker
             does, which has them anyway; nothing in the environments does it.
+        read_stacks: Whether stacks are put together, as for a network.
     """
     env = make_procgen_array(options, actions.shape[1], rand_seed=SEED)
 
@@ -107,7 +146,10 @@ def wrapped(
             if previous_actions:
                 before[t] = np.where(begun, 0, last)
                 last = row
-            begun = env.step(row).terminateds
+            transition = env.step(row)
+            begun = transition.terminateds
+            if read_stacks:
+                _ = transition.obs
 
     return call
 

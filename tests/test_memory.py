@@ -70,7 +70,9 @@ GAMES = [
 def test_counted_frames_of_the_longest_episodes_are_part_of_it(options, frames: int, counting):
     needs = memory_needs(config(env_config={**options, **counting}), *LAYOUT)
     assert needs["counted frames"] == N * frames * FRAME_BYTES
-    assert "counted frames" not in memory_needs(config(env_config=options), *LAYOUT)
+    for remembering_none in ({}, {"noop_reward": -0.1}):
+        plain = config(env_config={**options, **remembering_none})
+        assert "counted frames" not in memory_needs(plain, *LAYOUT)
 
 
 def test_counted_frames_stand_where_the_workers_do():

@@ -91,6 +91,38 @@ def test_games_that_reuse_their_arrays_show_the_same_and_make_no_new_ones(option
     assert not np.shares_memory(first, one.obs)
 
 
+@pytest.mark.parametrize("k", [2, 3])
+def test_stacks_that_are_read_seldom_are_those_that_are_read_always(k):
+    options = {**SHORT, "frame_stack": k}
+    always = ProcgenVectorEnv(options, 3, rand_seed=6)
+    seldom = ProcgenVectorEnv(options, 3, rand_seed=6, reuse_arrays=True)
+    always.reset(), seldom.reset()
+    rng, unread, ended_unread = np.random.default_rng(0), 0, 0
+    for t, action in enumerate(random_actions(300, 3)):
+        one, two = always.step(action), seldom.step(action)
+        np.testing.assert_array_equal(two.newest_frames, one.obs[..., -3:])
+        if t == 200:
+            seldom.set_state(seldom.get_state())
+        if rng.random() < 0.3:
+            np.testing.assert_array_equal(two.obs, one.obs)
+        else:
+            unread += 1
+            ended_unread += one.terminateds.any()
+    assert unread > 150 and ended_unread > 3
+    np.testing.assert_array_equal(seldom.observe(), always.observe())
+
+
+def test_a_stacked_transition_is_unpacked_and_replaced_like_any():
+    env = ProcgenVectorEnv({**SHORT, "frame_stack": 2}, 3, rand_seed=6, reuse_arrays=True)
+    transition = env.step(np.zeros(3, int))
+    assert transition._replace(rewards=np.ones(3)).newest_frames is transition.newest_frames
+    obs, rewards, *_ = transition
+    assert obs is transition.obs and rewards is transition.rewards
+    replaced = transition._replace(obs=255 - transition.obs)
+    np.testing.assert_array_equal(replaced.obs, 255 - env.observe())
+    assert replaced.newest_frames is None
+
+
 def test_rllibs_own_sampler_may_keep_what_reusing_games_show_it():
     env = ProcgenVectorEnv(SHORT, 2, rand_seed=0, reuse_arrays=True)
     shown = [env.vector_reset()[0]]

@@ -12,6 +12,7 @@ from rllib_ppg import PPGConfig
 from rllib_ppg._ray_compat import RLlibCallback, SampleBatch
 from rllib_ppg.algorithm.rollout import EPISODE_STARTS, Rollout, as_array_env
 from rllib_ppg.core.frames import Rows
+from rllib_ppg.envs.array_wrapper import ArrayWrapper
 from rllib_ppg.errors import UserError
 
 ENVS, STEPS = 3, 10
@@ -408,6 +409,31 @@ def test_the_store_gives_stacks_back_over_many_episode_starts(
 ):
     env_config = {"frame_stack": num_frames, "truncate": truncate}
     check_stacks(StackedEnv, env_config, num_frames, num_env_runners=workers)
+
+
+class Negatives(ArrayWrapper):
+    """Shows the pictures of a game as negatives."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(RecordedProcgen(context))
+
+    def reset(self) -> np.ndarray:
+        return 255 - self.env.reset()
+
+    def observe(self) -> np.ndarray:
+        return 255 - self.env.observe()
+
+    def step(self, actions: np.ndarray) -> Any:
+        transition = self.env.step(actions)
+        return transition._replace(obs=255 - transition.obs)
+
+
+def test_frames_of_stacks_are_stored_as_a_wrapper_shows_them(ray_local):
+    worker = build(Negatives, {"env_name": "dodgeball", "frame_stack": 2}, model=IMAGE).env_runner
+    rollout = worker.sample()
+    shown = np.stack(worker.array_env.env.shown, axis=1)
+    assert np.array_equal(columns(rollout)[SampleBatch.OBS], 255 - shown[:, :STEPS, ..., 3:])
+    assert np.array_equal(rollout.final_obs, 255 - shown[:, STEPS])
 
 
 def test_only_the_newest_frame_of_a_stack_travels(ray_local):

@@ -99,6 +99,22 @@ def test_an_endless_episode_fills_a_table_and_no_more(monkeypatch: pytest.Monkey
         assert all(np.array_equal(a, b) for a, b in zip(*pair, strict=True))
 
 
+def test_without_visits_the_rest_is_counted_the_same_and_nothing_is_remembered():
+    rng = np.random.default_rng(3)
+    frames = [frames_of(rng.integers(0, 2, 3).tolist()) for _ in range(40)]
+    dones = rng.random((40, 3)) < 0.1
+    whole, short = StateCounts(frames[0]), StateCounts(frames[0], count_visits=False)
+    for t in range(1, 40):
+        counts, fewer = whole.step(frames[t], dones[t]), short.step(frames[t], dones[t])
+        np.testing.assert_array_equal(counts.matches_previous_obs, fewer.matches_previous_obs)
+        np.testing.assert_array_equal(counts.episode_step, fewer.episode_step)
+        assert not fewer.occupancy_count.any() and (fewer.num_unique_states == 1).all()
+        if t == 20:
+            state, short = short.get_state(), StateCounts(frames[0], count_visits=False)
+            short.set_state(state)
+            assert not len(state["keys"])
+
+
 def test_a_restored_count_goes_on_as_the_original():
     rng = np.random.default_rng(2)
     frames = [frames_of(rng.integers(0, 4, 3).tolist()) for _ in range(40)]

@@ -225,12 +225,13 @@ class HeavyEnv(StackedEnv):
 
 
 class RecordedProcgen(ProcgenVectorEnv):
-    """Procgen that keeps all observations that it handed out."""
+    """Procgen as workers play it, which keeps copies of all observations that it handed out."""
 
     def __init__(self, context: Mapping[str, Any]) -> None:
         self.shown: list[np.ndarray] = []
         seed = 7 + context.worker_index  # type: ignore[attr-defined]
-        super().__init__(dict(context), context.num_envs, rand_seed=seed)  # type: ignore[attr-defined]
+        num_envs = context.num_envs  # type: ignore[attr-defined]
+        super().__init__(dict(context), num_envs, rand_seed=seed, reuse_arrays=True)
 
     def reset(self) -> np.ndarray:
         self.shown.append(np.array(super().reset()))

@@ -249,6 +249,7 @@ class _Recorder:
         self.policy.network.eval()
         self.env = worker.array_env
         self.obs, self.firsts = worker._begin(self.policy)
+        self.newest: np.ndarray | None = None  # frames, where they stand by themselves
         self.actions = worker._last_actions
         self.columns = worker._columns
         self.frame_stack = worker.frame_stack
@@ -261,7 +262,7 @@ class _Recorder:
 
     def step(self, t: int) -> None:
         columns = self.columns
-        copy_newest_frame(self.obs, self.frame_stack, columns[SampleBatch.OBS][:, t])
+        self._keep_frames(columns[SampleBatch.OBS][:, t])
         columns[EPISODE_STARTS][:, t] = self.firsts
         begin = time.perf_counter()
         actions = self._act(t)
@@ -272,6 +273,13 @@ class _Recorder:
         self.seconds["env"] += time.perf_counter() - called
         self.seconds["network"] += acted - begin
         self._record(t, transition)
+
+    def _keep_frames(self, target: np.ndarray) -> None:
+        """Copy the newest frame of every observation into `target` (N, ..., C)."""
+        if self.newest is None:
+            copy_newest_frame(self.obs, self.frame_stack, target)
+        else:
+            target[...] = self.newest
 
     @torch.inference_mode()
     def _act(self, t: int) -> np.ndarray:
@@ -316,7 +324,7 @@ class _Recorder:
         self.check.observations(t + 1, transition.obs)
         steps = columns[SampleBatch.REWARDS].shape[1]
         self.truncated += [(n * steps + t, obs) for n, obs in transition.final_obs.items()]
-        self.obs = transition.obs
+        self.obs, self.newest = transition.obs, transition.newest_frames
         self.firsts = transition.terminateds | transition.truncateds
         assert self.worker._tracker is not None
         self.worker._tracker.step(transition.rewards, self.firsts, self.env)

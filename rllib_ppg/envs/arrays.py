@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
@@ -35,6 +35,53 @@ class Transition(NamedTuple):
     shaping: np.ndarray | None = None
     columns: Mapping[str, np.ndarray] | None = None
 
+    @property
+    def newest_frames(self) -> np.ndarray | None:
+        """The newest frames of stacked observations, where `obs` need not be read for them."""
+        return None
+
+
+class UnreadStacks(NamedTuple):
+    """Observations of stacked frames that are put together when somebody reads them.
+
+    Attributes:
+        newest_frames: The newest frame of each (N, ..., C).
+        read: Returns the observations (N, ..., k * C).
+    """
+
+    newest_frames: np.ndarray
+    read: Callable[[], np.ndarray]
+
+
+class StackedTransition(Transition):
+    """A transition whose observations are put together when they are read; given `UnreadStacks`.
+
+    Stacks are for networks. Who keeps frames takes the newest ones; who plays at random, none.
+    """
+
+    __slots__ = ()
+
+    @property
+    def obs(self) -> np.ndarray:
+        """The observations to act on next; to be read before the environments' next step."""
+        given: Any = self[0]
+        return given.read() if isinstance(given, UnreadStacks) else given
+
+    @property
+    def newest_frames(self) -> np.ndarray | None:
+        """The newest frames (N, ..., C); None where a wrapper has replaced the observations."""
+        given: Any = self[0]
+        return given.newest_frames if isinstance(given, UnreadStacks) else None
+
+    def __iter__(self) -> Iterator[Any]:
+        """Read the observations for who unpacks the transition."""
+        return iter((self.obs, *self[1:]))
+
+    def _replace(self, **changes: Any) -> StackedTransition:
+        """Replace fields; observations that are not among them stay unread."""
+        fields = dict(zip(self._fields, tuple.__iter__(self), strict=True))
+        return StackedTransition(**{**fields, **changes})
+
 
 @runtime_checkable
 class ArrayEnv(Protocol):
@@ -46,7 +93,8 @@ class ArrayEnv(Protocol):
     It may have an attribute `frame_stack`, the number k of frames that an observation stacks on its
     last axis, the newest last; without one k is 1. It promises that an observation is the one
     before it with the oldest frame dropped and a new one added, or, where an episode begins, k
-    times the first frame. Then each frame is sent and stored once.
+    times the first frame. Then each frame is sent and stored once. Where it has the newest frames by
+    themselves, a `StackedTransition` saves taking them out of the stacks again.
 
     It may have an attribute `sample_columns`, the names and dtypes of the numbers that every
     transition gives in `columns`.

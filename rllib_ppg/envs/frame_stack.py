@@ -65,10 +65,15 @@ class FrameStack:
         self._reuse = reuse
         self._window: _Window | None = None
         self._stacked: np.ndarray | None = None
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []  # frames and firsts, k at most
 
     @property
     def stacked(self) -> np.ndarray | None:
-        """What the last `push` returned; None with one frame, or before the first."""
+        """The stacks (N, H, W, k * C); None with one frame, or before the first.
+
+        Frames that wait are put into them now.
+        """
+        self._put_waiting()
         return self._stacked
 
     def push(self, frames: np.ndarray, firsts: np.ndarray) -> np.ndarray:
@@ -83,35 +88,65 @@ class FrameStack:
         """
         if self.num_frames == 1:
             return frames
-        if self._window is None:
-            self._window = _Window(self._filled(frames), frames.shape[-1])
-        else:
-            stacked = self._window.push(frames)
-            for index in np.flatnonzero(firsts).tolist():
-                stacked[index] = self._filled(frames[index])
-        return self._show()
+        self.wait(frames, firsts)
+        self._put_waiting()
+        assert self._stacked is not None
+        return self._stacked
+
+    def wait(self, frames: np.ndarray, firsts: np.ndarray) -> None:
+        """Add the newest frame of every game as `push`, but not before the stacks are read.
+
+        Args:
+            frames: The newest frames; they must not change until then, or until `keep_waiting`.
+            firsts: True where the frame is the first of an episode.
+        """
+        # Older ones than the last k would not be seen any more.
+        self._waiting = [*self._waiting, (frames, firsts)][-self.num_frames :]
+
+    def keep_waiting(self) -> None:
+        """Copy the newest frames if they still wait: their memory may be written to after this."""
+        if self._waiting:
+            frames, firsts = self._waiting[-1]
+            self._waiting[-1] = frames.copy(), firsts
 
     def get_state(self) -> Any | None:
         """Return a copy of the stack, or None where there is nothing to keep."""
-        return None if self._stacked is None else self._stacked.copy()
+        stacked = self.stacked
+        return None if stacked is None else stacked.copy()
 
     def set_state(self, state: Any | None) -> None:
         """Go on from what `get_state` returned."""
-        self._window, self._stacked = None, None
+        self._window, self._stacked, self._waiting = None, None, []
         if state is not None:
             self._window = _Window(state, state.shape[-1] // self.num_frames)
             self._show()
+
+    def _put_waiting(self) -> None:
+        """Put the frames that wait into the stacks."""
+        if self._waiting:
+            for frames, firsts in self._waiting:
+                self._put(frames, firsts)
+            self._waiting = []
+            self._show()
+
+    def _put(self, frames: np.ndarray, firsts: np.ndarray) -> None:
+        """Put the newest frames into the stacks."""
+        if self._window is None:
+            self._window = _Window(self._filled(frames), frames.shape[-1])
+            return
+        stacked = self._window.push(frames)
+        for index in np.flatnonzero(firsts).tolist():
+            stacked[index] = self._filled(frames[index])
 
     def _filled(self, frames: np.ndarray) -> np.ndarray:
         """Return stacks that hold k copies of one frame each."""
         return np.tile(frames, self.num_frames)
 
-    def _show(self) -> np.ndarray:
-        """Return the stacks as `push` does."""
+    def _show(self) -> None:
+        """Make the stacks as they are now those that are handed out."""
         assert self._window is not None
         stacked = self._window.stacked
         self._stacked = stacked if self._reuse else stacked.copy()
-        return self._stacked
 
 
 class StaleFrameStack(FrameStack):
@@ -128,8 +163,13 @@ class StaleFrameStack(FrameStack):
         super().__init__(num_frames, reuse=reuse)
         self._remembered: dict[int, np.ndarray] = {}  # of games that show an episode's first frame
 
-    def push(self, frames: np.ndarray, firsts: np.ndarray) -> np.ndarray:
-        """Add the newest frame of every game, as `FrameStack.push`."""
+    def wait(self, frames: np.ndarray, firsts: np.ndarray) -> None:
+        """Add the newest frames at once: here older ones than the last k may still be seen."""
+        super().wait(frames, firsts)
+        self._put_waiting()
+
+    def _put(self, frames: np.ndarray, firsts: np.ndarray) -> None:
+        """Put the newest frames into the stacks."""
         if self._window is None:
             self._window = _Window(np.zeros_like(self._filled(frames)), frames.shape[-1])
         for index, stack in self._remembered.items():
@@ -139,7 +179,6 @@ class StaleFrameStack(FrameStack):
         stacked = self._window.push(frames)
         for index in begun:
             stacked[index] = self._filled(frames[index])
-        return self._show()
 
     def get_state(self) -> Any | None:
         """Return copies of the stack and of what is remembered."""

@@ -259,8 +259,13 @@ class ProcgenOptions(BaseModel):
 
     @property
     def counts_frames(self) -> bool:
-        """Whether the frames of each episode are counted."""
-        return self.count_states or self.penalties is not None
+        """Whether anything depends on which frames are equal."""
+        return self.counts_visits or self.noop_reward != 0
+
+    @property
+    def counts_visits(self) -> bool:
+        """Whether the frames of each episode are remembered."""
+        return self.count_states or self.revisit_reward != 0
 
     @property
     def longest_episode(self) -> int | None:
@@ -277,7 +282,7 @@ class ProcgenOptions(BaseModel):
     @property
     def counted_bytes(self) -> int:
         """Most memory that the counted frames of one game take."""
-        if not self.counts_frames:
+        if not self.counts_visits:
             return 0
         longest = self.longest_episode
         frames = MOST_FRAMES if longest is None else min(longest + 1, MOST_FRAMES)

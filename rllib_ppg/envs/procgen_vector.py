@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from rllib_ppg._ray_compat import VectorEnv
-from rllib_ppg.envs.arrays import Transition
+from rllib_ppg.envs.arrays import StackedTransition, Transition, UnreadStacks
 from rllib_ppg.envs.frame_stack import FrameStack, StaleFrameStack
 from rllib_ppg.envs.procgen_library import import_procgen
 from rllib_ppg.envs.procgen_options import ProcgenOptions, parse_options
@@ -113,8 +113,7 @@ class ProcgenVectorEnv(VectorEnv):
         """
         # More than once only with sequential levels, where a solved level does not end the episode.
         while not self._firsts.all():
-            self._games.act(np.full(self.num_envs, FORCE_RESET))
-            self._read()
+            self._act(np.full(self.num_envs, FORCE_RESET))
         self._counts = self._new_counts()
         return self._obs
 
@@ -128,11 +127,13 @@ class ProcgenVectorEnv(VectorEnv):
         Args:
             actions: Integers (N,).
         """
-        self._games.act(actions)
-        rewards = self._read()
+        rewards = self._act(actions)
         dones = self._firsts.copy()  # the caller may write into it
         shaping, columns = self._count(dones)
         truncateds = np.zeros(self.num_envs, np.bool_)
+        if self._reuse_arrays and self.frame_stack > 1:
+            unread: Any = UnreadStacks(self._newest, self.observe)
+            return StackedTransition(unread, rewards, dones, truncateds, {}, shaping, columns)
         return Transition(self._obs, rewards, dones, truncateds, {}, shaping, columns)
 
     def _count(self, dones: np.ndarray) -> tuple[np.ndarray | None, dict[str, np.ndarray] | None]:
@@ -146,7 +147,9 @@ class ProcgenVectorEnv(VectorEnv):
 
     def _new_counts(self) -> StateCounts | None:
         """Begin to count, where an option asks for it."""
-        return StateCounts(self._newest) if self.options.counts_frames else None
+        if not self.options.counts_frames:
+            return None
+        return StateCounts(self._newest, count_visits=self.options.counts_visits)
 
     def infos(self) -> list[dict[str, Any]]:
         """Return Procgen's numbers for each game: level_seed, prev_level_seed, and so on."""
@@ -163,7 +166,7 @@ class ProcgenVectorEnv(VectorEnv):
         """
         if self._render_mode is not None:
             return np.array(self._games.get_info()[index]["rgb"])
-        return self._obs[index, ..., -self._games.ob_space["rgb"].shape[-1] :].copy()
+        return self._newest[index].copy()
 
     def get_state(self) -> dict[str, Any]:
         """Return all that the next steps depend on: games, level generators, stacked frames."""
@@ -192,8 +195,6 @@ class ProcgenVectorEnv(VectorEnv):
         self._frames.set_state(state["frames"])
         _, frames, firsts = self._games.observe()
         self._newest, self._firsts = frames["rgb"], firsts.copy()
-        stacked = self._frames.stacked
-        self._obs = self._newest if stacked is None else stacked
         self._counts = self._new_counts()
         if self._counts is not None and state["counts"] is not None:
             self._counts.set_state(state["counts"])
@@ -286,11 +287,24 @@ class ProcgenVectorEnv(VectorEnv):
         self._read()
         self._counts = self._new_counts()
 
+    @property
+    def _obs(self) -> np.ndarray:
+        """The current observations; the newest frame is stacked only now."""
+        stacked = self._frames.stacked
+        return self._newest if stacked is None else stacked
+
+    def _act(self, actions: np.ndarray) -> np.ndarray:
+        """Step the games and return their rewards (N,)."""
+        self._frames.keep_waiting()  # the library writes the next frames over the last ones
+        self._games.act(actions)
+        return self._read()
+
     def _read(self) -> np.ndarray:
         """Take over what the library shows now and return the rewards of the last step (N,)."""
         rewards, frames, firsts = self._games.observe()
         self._newest, self._firsts = frames["rgb"], firsts.copy()
-        self._obs = self._frames.push(self._newest, self._firsts)
+        if self._frames.num_frames > 1:
+            self._frames.wait(self._newest, self._firsts)
         return np.array(rewards)
 
     def _kept(self, obs: np.ndarray) -> np.ndarray:

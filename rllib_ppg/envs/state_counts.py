@@ -28,8 +28,9 @@ class Counts(NamedTuple):
 
     Attributes:
         occupancy_count: Visits of the frame after the step in its episode, this one included; the
-            reset's frame counts as a visit.
-        num_unique_states: Different frames of the episode until then.
+            reset's frame counts as a visit. 0 where visits are not counted.
+        num_unique_states: Different frames of the episode until then; 1 where visits are not
+            counted.
         matches_previous_obs: Whether the frame is that of before the step.
         episode_step: The step's number in its episode, from 0 (t).
     """
@@ -51,14 +52,17 @@ class StateCounts:
 
     Args:
         frames: The frames (N, ...) that all episodes begin with.
+        count_visits: Whether to keep the tables; whether a frame is the one before it is known
+            without.
     """
 
-    def __init__(self, frames: np.ndarray) -> None:
+    def __init__(self, frames: np.ndarray, *, count_visits: bool = True) -> None:
         self._hash = FrameHash(frames[0].nbytes)
         self._steps = np.zeros(len(frames), np.int64)
         self._unique = np.ones(len(frames), np.int64)
         self._previous = self._hash(frames)
-        self._visits: list[dict[int, int]] = [{key: 1} for key in self._previous.tolist()]
+        self._count_visits = count_visits
+        self._visits = self._begun(self._previous)
 
     def step(
         self, frames: np.ndarray, dones: np.ndarray, last_frames: np.ndarray | None = None
@@ -79,14 +83,14 @@ class StateCounts:
         if ended:
             last = self._previous if last_frames is None else self._hash(last_frames)
             after = np.where(dones, last, now)
-        occupancy = self._visit(after)
+        occupancy = self._visit(after) if self._count_visits else np.zeros(len(now), np.int64)
         self._unique = self._unique + (occupancy == 1)  # the old arrays are handed out
         counts = Counts(occupancy, self._unique, after == self._previous, self._steps)
         self._steps = self._steps + 1
         if ended:
             self._unique = self._unique.copy()
-        for index in ended:
-            self._visits[index] = {int(now[index]): 1}
+        for index, visits in zip(ended, self._begun(now[ended]), strict=True):
+            self._visits[index] = visits
             self._steps[index], self._unique[index] = 0, 1
         self._previous = now
         return counts
@@ -108,6 +112,10 @@ class StateCounts:
         held = np.minimum(self._unique, MOST_FRAMES).tolist()
         self._visits = [dict(islice(pairs, count)) for count in held]
         self._steps, self._previous = state["steps"].copy(), state["previous"].copy()
+
+    def _begun(self, hashes: Hashes) -> list[dict[int, int]]:
+        """Return the tables of episodes that begin with some frames."""
+        return [{key: 1} if self._count_visits else {} for key in hashes.tolist()]
 
     def _visit(self, hashes: Hashes) -> npt.NDArray[np.int64]:
         """Count a visit of a frame in each environment; return its visits (N,)."""
