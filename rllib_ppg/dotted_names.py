@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import distributions, packages_distributions
 from importlib.util import find_spec
@@ -74,6 +75,26 @@ def check_options(what: str, function: Callable[..., Any], options: dict[str, An
     except TypeError as error:
         allowed = ", ".join(signature.parameters) or "none"
         raise UserError(f"{what}: {error}; its options: {allowed}.") from error
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Turn whatever code of the user's own raises into one sentence.
+
+    Args:
+        what: What fails, as the message calls it: "encoder a.b.C cannot be made".
+
+    Raises:
+        UserError: For any exception from inside, but one that is a UserError already, or says that
+            memory ran out.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # whatever a class of the user's own does
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{what}: {reason.rstrip('.: ')}.") from error
 
 
 def is_dotted(name: str) -> bool:

@@ -63,7 +63,7 @@ def test_what_does_not_fit_the_observations_is_said(setting, shape, words: str, 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ("draws nothing", "draw must return at least one array"),
+        ("draws nothing", "draw returns no array, and so no number of observations; where nothing"),
         ("draws too few", "by has not one entry for each observation"),
         ("raises", "fails on observations (64, 64, 6) of uint8: IndexError: no such channel"),
         ("in place", "apply must change a copy"),

@@ -24,9 +24,10 @@ from rllib_ppg.algorithm.model_settings import (
     NetworkSettings,
     parse_model_settings,
 )
+from rllib_ppg.core.encoder_trial import try_encoder
 from rllib_ppg.core.encoders import ExtendedEncoder, ImpalaEncoder, MLPEncoder
 from rllib_ppg.core.networks import PhasicNetwork
-from rllib_ppg.dotted_names import check_options, find_class
+from rllib_ppg.dotted_names import blamed, check_options, find_class
 from rllib_ppg.errors import UserError
 
 
@@ -50,9 +51,13 @@ def check_model(name: str | None, config: Mapping[str, Any], space: Any, action_
         action_space: Action space.
 
     Raises:
-        UserError: If the model does not take such observations, actions or settings.
+        UserError: If the model does not take such observations, actions or settings; an encoder of
+            the user's own is made and tried.
     """
-    encoder_maker(name, config, space, action_space)
+    make = encoder_maker(name, config, space, action_space)
+    if name == "ppg_encoder":
+        with torch.random.fork_rng(devices=[]):
+            try_encoder(str(config.get("encoder")), make(), *observation_layout(space))
 
 
 def check_images(space: Any) -> None:
@@ -258,7 +263,8 @@ def own_maker(space: Any, settings: EncoderSettings, action_space: Any) -> Calla
     check_options(f"encoder {settings.encoder}", partial(kind, tuple(space.shape)), options)
 
     def make() -> nn.Module:
-        encoder: nn.Module = kind(tuple(space.shape), **options)
+        with blamed(f"encoder {settings.encoder} cannot be made"):
+            encoder: nn.Module = kind(tuple(space.shape), **options)
         problem = _own_problem(encoder, action_space)
         if problem:
             raise UserError(f"encoder {settings.encoder} {problem}.")
@@ -338,7 +344,9 @@ def encoder_maker(
 def parameter_count(
     name: str | None, config: Mapping[str, Any], space: Any, action_space: Any
 ) -> int:
-    """Parameters of a network, beside those of the policy head; nothing of their size is made.
+    """Parameters of a network, beside those of the policy head.
+
+    Nothing of their size is made, but where the encoder is one of the user's own.
 
     Args:
         name: A model of ours; None: the one that fits the observations.
@@ -350,7 +358,9 @@ def parameter_count(
     config = {**config, "normed_init": False}
     settings = parse_model_settings(name or default_model(space), config)
     make = encoder_maker(name, config, space, action_space)
-    with torch.device("meta"):
+    # One of the user's own may ask for numbers as it is made, which the meta device has none of.
+    device = "cpu" if name == "ppg_encoder" else "meta"
+    with torch.random.fork_rng(devices=[]), torch.device(device):
         network = PhasicNetwork(
             make,
             1,

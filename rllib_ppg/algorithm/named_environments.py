@@ -10,6 +10,7 @@ import numpy as np
 
 from rllib_ppg._ray_compat import EnvContext
 from rllib_ppg.algorithm.environment import check_environment
+from rllib_ppg.envs.array_wrapper import wrap, wrapper_name
 from rllib_ppg.envs.arrays import (
     ArrayEnv,
     GymnasiumArrayEnv,
@@ -23,6 +24,7 @@ from rllib_ppg.envs.procgen import (
     parse_options,
 )
 from rllib_ppg.envs.state_counts import STATE_COLUMNS
+from rllib_ppg.envs.wrapper_trial import try_wrapper
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
@@ -139,8 +141,11 @@ def spaces(name: Any, env_config: Mapping[str, Any]) -> Spaces:
 
 
 def _wrapped_spaces(options: ProcgenOptions) -> Spaces:
-    env = make_procgen_array(options, 1)
+    env = make_procgen_array(options.model_copy(update={"wrappers": ()}), 1, rand_seed=0)
     try:
+        for setting in options.wrappers:
+            env = wrap(env, [setting])
+            try_wrapper(wrapper_name(setting), env)
         return _spaces_of(env)
     finally:
         env.close()

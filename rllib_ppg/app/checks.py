@@ -27,6 +27,7 @@ from rllib_ppg.app.result_keys import evaluation_problem, flat_stop, key_problem
 from rllib_ppg.app.sweep import Sweep
 from rllib_ppg.app.variants import axes, variants
 from rllib_ppg.app.yaml_reader import KeyPath
+from rllib_ppg.core.reward_trial import try_reward_transform
 from rllib_ppg.errors import UserError, shown
 from rllib_ppg.spelling import did_you_mean
 
@@ -130,6 +131,9 @@ def check_ppg(variant: dict[str, Any]) -> PPGConfig:
         reason = " ".join(str(error).split())
         raise UserError(f"The configuration is refused by RLlib: {reason}") from error
     _check_model(config)
+    if config.normalize_rewards:
+        gamma = config.reward_norm_gamma
+        try_reward_transform(config.reward_transform, config.num_envs, gamma=gamma)
     check_augmentations(config, observation_space(config))
     check_counts(_spaces(config).columns, config)
     return config

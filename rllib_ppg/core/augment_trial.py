@@ -11,6 +11,7 @@ import torch
 
 from rllib_ppg.core.augment import Augmentation, Draws, Mixture
 from rllib_ppg.core.augment_setting import name_of
+from rllib_ppg.dotted_names import blamed
 from rllib_ppg.errors import UserError
 
 # Enough to tell the axis of the rows from the others; nothing depends on the number.
@@ -37,16 +38,11 @@ def try_augmentation(
     clean = torch.from_numpy(np.zeros((_ROWS, *obs_shape), dtype))
     name, what = name_of(augmentation), f"observations {tuple(obs_shape)} of {np.dtype(dtype)}"
     changed: Any = None
-    try:
+    with blamed(f"{name} fails on {what}"):
         draws = augmentation.draw(clean.shape, np.random.default_rng(0))
         _check_draws(name, draws)
         changed = augmentation.apply(clean, draws)
         augmentation.policy_mask(draws)
-    except UserError:
-        raise
-    except Exception as error:  # whatever a class of the user's own does
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise UserError(f"{name} fails on {what}: {reason}.") from error
     if not isinstance(changed, torch.Tensor):
         raise UserError(f"{name} gives a {type(changed).__name__}; apply must return a tensor.")
     if changed.shape != clean.shape or changed.dtype != clean.dtype:
@@ -59,10 +55,14 @@ def try_augmentation(
 
 
 def _check_draws(name: str, draws: Draws) -> None:
-    wrong = [key for key, values in draws.items() if len(values) != _ROWS]
-    if wrong or not draws:
-        found = f"{wrong[0]} has not" if wrong else "none has"
+    if not draws:
         raise UserError(
-            f"{name}: {found} one entry for each observation along its first axis; draw must "
-            "return at least one array, and each of them with one."
+            f"{name}: draw returns no array, and so no number of observations; where nothing is "
+            'random return for example {"rows": np.arange(shape[0])}.'
+        )
+    wrong = [key for key, values in draws.items() if len(values) != _ROWS]
+    if wrong:
+        raise UserError(
+            f"{name}: {wrong[0]} has not one entry for each observation along its first axis; draw "
+            "must return arrays that have."
         )

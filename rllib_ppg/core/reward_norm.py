@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_ppg.core.returns import RewardNormalizer, RunningMoments, check_rewards
-from rllib_ppg.dotted_names import find_class, is_dotted
+from rllib_ppg.dotted_names import blamed, find_class, is_dotted
 from rllib_ppg.errors import UserError
 from rllib_ppg.spelling import did_you_mean
 
@@ -355,9 +355,11 @@ def make_reward_transform(
             f"reward_transform {name}: {error}; its options: {', '.join(known) or 'none'}."
         ) from error
     try:
-        return kind(num_envs, gamma=gamma, **options)
+        with blamed(f"reward_transform {name} cannot be made"):
+            return kind(num_envs, gamma=gamma, **options)
     except UserError as error:
-        raise UserError(f"reward_transform {name}: {error}") from error
+        about = "" if name in str(error) else f"reward_transform {name}: "
+        raise UserError(f"{about}{error}") from error
 
 
 def _import(name: str) -> type[RewardTransform]:

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from rllib_ppg.dotted_names import check_options, find_class
+from rllib_ppg.dotted_names import blamed, check_options, find_class
 from rllib_ppg.envs.arrays import ArrayEnv, Transition
 from rllib_ppg.errors import UserError
 
@@ -102,8 +102,14 @@ def wrap(env: ArrayEnv, settings: Sequence[str | Mapping[str, Any]]) -> ArrayEnv
     """
     for setting in settings:
         kind, options = find_wrapper(setting)
-        env = kind(env, **options)
+        with blamed(f"wrapper {wrapper_name(setting)} cannot be made"):
+            env = kind(env, **options)
     return env
+
+
+def wrapper_name(setting: str | Mapping[str, Any]) -> Any:
+    """Return the dotted name of a wrapper's setting."""
+    return setting if isinstance(setting, str) else setting["type"]
 
 
 def find_wrapper(setting: str | Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -93,8 +93,8 @@ class ArrayEnv(Protocol):
     It may have an attribute `frame_stack`, the number k of frames that an observation stacks on its
     last axis, the newest last; without one k is 1. It promises that an observation is the one
     before it with the oldest frame dropped and a new one added, or, where an episode begins, k
-    times the first frame. Then each frame is sent and stored once. Where it has the newest frames by
-    themselves, a `StackedTransition` saves taking them out of the stacks again.
+    times the first frame. Then each frame is sent and stored once. Where it has the newest frames
+    by themselves, a `StackedTransition` saves taking them out of the stacks again.
 
     It may have an attribute `sample_columns`, the names and dtypes of the numbers that every
     transition gives in `columns`.
