@@ -54,7 +54,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"budget_s": 10}, "budget_margin_s=20 leaves nothing of budget_s=10"),
     ({"drac_weight": 0.1}, "drac_weight=0.1 needs drac_augmentation"),
     ({"grad_clip_adaptive": {"size": 3}}, "grad_clip_adaptive: unknown size"),
-    ({"grad_clip_adaptive": {"min": 3, "max": 2}}, "0 < min <= max"),
+    ({"grad_clip_adaptive": {"min": 3, "max": 2}}, "must be above 0 and at most max"),
     ({"reward_transform": "steps"}, 'Did you mean "step"'),
     ({"reward_transform": {"type": "step", "reset": "always"}}, "reset='always' must be one of"),
     ({"reward_transform": {"type": "fragment", "groups": 3}}, "groups=3 does not divide"),

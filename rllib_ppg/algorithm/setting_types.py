@@ -94,6 +94,10 @@ def describe(error: ValidationError, prefix: str = "") -> str:
         reason = item["msg"].removeprefix("Value error, ")
         reason = reason.replace("Input should be", "must be")
         reason = reason.replace("must be a valid boolean", "must be true or false")
-        key = f"{prefix}{path[0]}" if path else prefix.rstrip(".")
-        messages.setdefault(f"{key}={shown(item['input'])}", []).append(reason)
-    return "; ".join(f"{key}: {' or '.join(dict.fromkeys(why))}" for key, why in messages.items())
+        # What is about several keys names them itself.
+        given = f"{prefix}{path[0]}={shown(item['input'])}" if path else prefix.rstrip(".")
+        messages.setdefault(given, []).append(reason)
+    return "; ".join(
+        f"{given}: {' or '.join(dict.fromkeys(why))}" if given else "; ".join(why)
+        for given, why in messages.items()
+    )

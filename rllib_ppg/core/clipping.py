@@ -34,11 +34,12 @@ class AdaptiveClip:
     max: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.percentile <= 100 or self.buffer_size < 1 or not 0 < self.min <= self.max:
-            raise ValueError(
-                f"{self}: percentile must be in 0 to 100, buffer_size at least 1, and "
-                "0 < min <= max."
-            )
+        if not 0 <= self.percentile <= 100:
+            raise ValueError(f"percentile={self.percentile} must be in 0 to 100.")
+        if self.buffer_size < 1:
+            raise ValueError(f"buffer_size={self.buffer_size} must be at least 1.")
+        if not 0 < self.min <= self.max:
+            raise ValueError(f"min={self.min} must be above 0 and at most max={self.max}.")
 
 
 class GradientClip:

@@ -36,13 +36,11 @@ class ChoiceSettings:
     def __post_init__(self) -> None:
         if self.reward not in get_args(RewardMode):
             raise ValueError(f"reward={self.reward!r} must be return or advantage.")
-        if self.c < 0 or not all(
-            0 <= value <= 1 for value in (self.q_alpha, self.trace_decay, self.mean_alpha)
-        ):
-            raise ValueError(
-                f"{self}: c must not be negative; q_alpha, trace_decay and mean_alpha must be in "
-                "0 to 1."
-            )
+        if self.c < 0:
+            raise ValueError(f"c={self.c} must not be negative.")
+        for name in ("q_alpha", "trace_decay", "mean_alpha"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be in 0 to 1.")
 
 
 class TransformChoice:
