@@ -62,8 +62,17 @@ def test_only_some_experiments_are_played(tmp_path: Path):
     assert [each.challenge.name for each in found.variants] == [
         "whole", "whole-without-value_clip_param",
     ]  # fmt: skip
-    with pytest.raises(UserError, match=r'ends with "clip_param".*There are without-value_clip'):
+    whole = loaded(tmp_path, only="without-value_clip_param")
+    assert [each.changes for each in whole.variants] == [each.changes for each in found.variants]
+    with pytest.raises(UserError, match=r'ends with "clip_param".*There are value_clip_param, aux'):
         loaded(tmp_path, only="clip_param")
+
+
+@pytest.mark.parametrize("given", ["augmentation", "aux_agumentation", "without-aux_agumentation"])
+def test_a_misspelt_experiment_gets_a_hint_that_can_be_given(tmp_path: Path, given: str):
+    with pytest.raises(UserError, match=r'Did you mean "aux_augmentation"\?'):
+        loaded(tmp_path, only=given)
+    assert len(loaded(tmp_path, only="aux_augmentation").variants) == 2
 
 
 def test_what_a_flag_makes_equal_is_left_out_with_a_line(tmp_path: Path):

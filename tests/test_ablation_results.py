@@ -67,6 +67,7 @@ def test_nothing_is_known_before_the_first_result(tmp_path: Path):
 def test_notes_name_budget_intervals_and_changes(tmp_path: Path):
     text = "\n".join(notes_of(make_results(scored(tmp_path, {"whole": WHOLE}))))
     assert "Budget of a trial: 768 environment steps, 2h00m" in text
+    assert "Below 0: the part that this experiment lacks helps; above 0: it is better with" in text
     assert "with few runs it is too narrow" in text and "rehearsal" not in text
     assert f"{CLIP}: value_clip_param: None" in text
 

@@ -47,7 +47,7 @@ def test_it_tells_configuration_sizes_memory_and_time(
         "rollout workers  1 x 1 CPU, 8 environments each",
         "8 x 16 = 128 environment steps",
         "1 joint epoch(s) of 8 minibatches of 16 rows: 8 optimiser steps",
-        "after every 2 iterations, 1 epochs of 2 minibatches of 128 rows: 2 optimiser steps",
+        "after every 2 iterations, 1 epoch of 2 minibatches of 128 rows: 2 optimiser steps",
         "8 iterations, 64 optimiser steps",
         "3 phases, 6 optimiser steps",
         "frame store",
@@ -229,3 +229,15 @@ def test_a_budget_is_told_with_the_iteration_that_is_not_learned_from():
     assert "Within 900 environment steps" in text and " 7 iterations, 56 optimiser" in text
     assert "one beyond the budget, which is sampled and not learned from" in text
     assert "3 phases" in text
+
+
+def test_one_of_a_thing_is_singular():
+    made = config(
+        num_envs=8, rollout_fragment_length=16, n_pi=2, aux_mbsize=16, n_aux_epochs=1,
+        nminibatch=1, max_aux_phases=1,
+    )  # fmt: skip
+    text = "\n".join([*arithmetic(made), *budget_lines(made, {"timesteps_total": 500})])
+    assert "1 joint epoch(s) of 1 minibatch of 128 rows: 1 optimiser step\n" in text
+    assert "1 time at most, 1 epoch of 1 minibatch of 256 rows: 1 optimiser step\n" in text
+    assert "4 iterations, 4 optimiser steps" in text
+    assert text.rstrip().endswith("1 phase, 1 optimiser step")

@@ -5,7 +5,7 @@ import math
 import pytest
 from app_helpers import result
 
-from rllib_ppg.app.progress import Progress, show, show_count, show_time
+from rllib_ppg.app.progress import Progress, counted, show, show_count, show_time
 
 
 def after(*results: dict, **stop: float) -> Progress:
@@ -120,3 +120,11 @@ def test_time_is_short(seconds: float, text: str):
 
 def test_numbers_are_short_and_nan_is_a_dash():
     assert (show(0.012345), show(math.nan), show_count(1234567.0)) == ("0.0123", "-", "1,234,567")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 phases"), (1, "1 phase"), (2, "2 phases"), (1000, "1,000 phases")]
+)
+def test_one_is_counted_in_the_singular(number: int, text: str):
+    assert counted(number, "phase") == text
+    assert counted(2, "minibatch") == "2 minibatches"

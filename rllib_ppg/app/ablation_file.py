@@ -20,6 +20,7 @@ from rllib_ppg.spelling import did_you_mean
 
 SEEDS = (1, 2, 3)
 
+_WITHOUT = "without-"
 _MISSING = object()
 
 
@@ -100,12 +101,18 @@ def _chosen(raws: list[RawExperiment], only: str | None) -> list[RawExperiment]:
     ends = [end.strip() for end in only.split(",") if end.strip()]
     for end in ends:
         if not any(_ends(raw, end) for raw in others):
-            known = [raw.name.removeprefix(f"{first.name}-") for raw in others]
+            known = [_short(raw, first) for raw in others]
+            hint = did_you_mean(end.removeprefix(_WITHOUT), known)
             raise UserError(
-                f'--only: no experiment\'s name ends with "{end}".{did_you_mean(end, known)} There '
-                f"are {', '.join(known)}."
+                f'--only: no experiment\'s name ends with "{end}".{hint} There are '
+                f"{', '.join(known)}."
             )
     return [first, *(raw for raw in others if any(_ends(raw, end) for end in ends))]
+
+
+def _short(raw: RawExperiment, first: RawExperiment) -> str:
+    """The end of a name that tells it from the others: `dropout` of `recipe-without-dropout`."""
+    return raw.name.removeprefix(f"{first.name}-").removeprefix(_WITHOUT)
 
 
 def _ends(raw: RawExperiment, end: str) -> bool:

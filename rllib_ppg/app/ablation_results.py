@@ -139,7 +139,8 @@ def notes_of(results: Json) -> list[str]:
     """What has to be said about the numbers."""
     lines = [
         "score: mean normalised return over games and seeds; difference: that score less the one "
-        "with all parts, run by run of the same game and seed: below 0, what was changed helped.",
+        "with all parts, run by run of the same game and seed. Below 0: the part that this "
+        "experiment lacks helps; above 0: it is better without.",
         "[low, high]: 95 % stratified bootstrap interval over training runs; with few runs it is "
         "too narrow, and with one there is none.",
     ]

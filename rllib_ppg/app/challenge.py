@@ -156,7 +156,7 @@ def check_folder(challenge: Challenge, flags: ChallengeFlags) -> None:
 def describe(challenge: Challenge, sized: "Sized") -> list[str]:
     """What a challenge is, before it starts."""
     from rllib_ppg.app.challenge_scale import SIZES
-    from rllib_ppg.app.progress import show_time
+    from rllib_ppg.app.progress import counted, show_time
 
     protocol = challenge.protocol
     games, seeds, tracks = protocol.games, protocol.seeds, protocol.tracks
@@ -168,8 +168,9 @@ def describe(challenge: Challenge, sized: "Sized") -> list[str]:
         f"  tracks       {', '.join(tracks)}",
         f"  games        {', '.join(games)}",
         f"  seeds        {', '.join(map(str, seeds))}",
-        f"  each trial   {sized.steps:,} environment steps ({sized.steps // sized.rows} iterations "
-        f"of {sized.rows:,}, {sized.aux_phases} auxiliary phases), "
+        f"  each trial   {sized.steps:,} environment steps "
+        f"({counted(sized.steps // sized.rows, 'iteration')} of {sized.rows:,}, "
+        f"{counted(sized.aux_phases, 'auxiliary phase')}), "
         f"ends before {show_time(protocol.seconds)}; at most "
         f"{show_time(trials * protocol.seconds)} in all if one by one",
         f"  evaluation   {protocol.episodes} episodes, score table {protocol.score_table}",

@@ -21,7 +21,7 @@ from rllib_ppg.app.fit import trials_at_once
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.app.measure import Speeds, measure
 from rllib_ppg.app.plan import Plan, make_plan
-from rllib_ppg.app.progress import show_time
+from rllib_ppg.app.progress import counted, show_time
 from rllib_ppg.app.resolve import DERIVED
 from rllib_ppg.app.run_folder import experiment_folder
 from rllib_ppg.app.run_length import (
@@ -193,8 +193,8 @@ def arithmetic(config: PPGConfig) -> Iterator[str]:
     size = config.mbsize_rows or rows // minibatches
     yield _field(
         "policy phase",
-        f"{epochs} of {minibatches} minibatches of {size:,} rows: "
-        f"{policy_updates(config)} optimiser steps",
+        f"{epochs} of {counted(minibatches, 'minibatch')} of {size:,} rows: "
+        f"{counted(policy_updates(config), 'optimiser step')}",
     )
     if config.n_aux_epochs:
         count = config.aux_minibatches()
@@ -202,10 +202,10 @@ def arithmetic(config: PPGConfig) -> Iterator[str]:
         most = config.max_aux_phases
         yield _field(
             "auxiliary phase",
-            f"after every {config.aux_skips + config.n_pi} iterations"
-            + (f", {most} times at most" if most else "")
-            + f", {config.n_aux_epochs} epochs of {count:,} minibatches of {size:,} rows: "
-            f"{aux_updates(config):,} optimiser steps",
+            f"after every {counted(config.aux_skips + config.n_pi, 'iteration')}"
+            + (f", {counted(most, 'time')} at most" if most else "")
+            + f", {counted(config.n_aux_epochs, 'epoch')} of {counted(count, 'minibatch')} of "
+            f"{size:,} rows: {counted(aux_updates(config), 'optimiser step')}",
         )
     else:
         yield _field("auxiliary phase", "none (n_aux_epochs 0: PPO)")
@@ -221,12 +221,13 @@ def budget_lines(config: PPGConfig, stop: Mapping[str, float]) -> Iterator[str]:
     if length is None:
         return
     yield f"Within {length.steps:,.0f} environment steps"
-    updates = length.learned * policy_updates(config)
-    yield _field("policy phase", f"{length.learned:,} iterations, {updates:,} optimiser steps")
+    learned = counted(length.learned, "iteration")
+    updates = counted(length.learned * policy_updates(config), "optimiser step")
+    yield _field("policy phase", f"{learned}, {updates}")
     if length.sampled > length.learned:
         yield _field("", "and one beyond the budget, which is sampled and not learned from")
-    updates = length.aux_phases * aux_updates(config)
-    yield _field("auxiliary phase", f"{length.aux_phases:,} phases, {updates:,} optimiser steps")
+    updates = counted(length.aux_phases * aux_updates(config), "optimiser step")
+    yield _field("auxiliary phase", f"{counted(length.aux_phases, 'phase')}, {updates}")
     yield ""
 
 

@@ -180,6 +180,12 @@ def show_count(value: float) -> str:
     return show(value, ",.0f")
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 phase`, `2 phases`, `2 minibatches`; for nouns with a regular plural."""
+    ending = "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else ending}"
+
+
 def show_time(seconds: float) -> str:
     """`45s`, `12m30s`, `3h12m` or `2d04h`; `-` for NaN."""
     if math.isnan(seconds) or math.isinf(seconds):
