@@ -27,14 +27,14 @@ def test_each_experiment_is_a_challenge_in_a_folder_of_its_own(tmp_path: Path):
     assert {each.challenge.folder.parent for each in found.variants} == {found.folder}
     protocols = [each.challenge.protocol for each in found.variants]
     assert all(each == protocols[0] for each in protocols)
-    assert "takes the place of stop" in found.notes[0]
+    assert found.notes[0].startswith("The same in all experiments, whatever their own: stop, ")
 
 
 def test_what_is_not_said_is_that_of_the_first_experiment(tmp_path: Path):
     given: dict[str, Any] = {"games": None, "seeds": None, "budget_steps": None}
     protocol = loaded(tmp_path, **given).variants[0].challenge.protocol
     assert (protocol.track, protocol.games) == ("generalization", ["maze"])
-    assert (protocol.seeds, protocol.steps, protocol.seconds) == ([1, 2, 3], 8_000_000, 7200)
+    assert (protocol.seeds, protocol.steps, protocol.seconds) == ([1, 2, 3], 800, 7200)
     ablation_file(tmp_path, env_config={"env_name": "heist"})
     protocol = load_ablation(flags(tmp_path, **given)).variants[0].challenge.protocol
     assert (protocol.track, protocol.games) == ("sample_efficiency", ["heist"])
@@ -43,7 +43,8 @@ def test_what_is_not_said_is_that_of_the_first_experiment(tmp_path: Path):
 def test_a_scale_leaves_the_seconds(tmp_path: Path):
     found = loaded(tmp_path, budget_steps=None, budget_scale=0.001)
     protocol = found.variants[0].challenge.protocol
-    assert protocol.steps == 8000 and protocol.seconds == pytest.approx(7200)
+    assert protocol.budget_steps == 800 and protocol.steps == 0
+    assert protocol.seconds == pytest.approx(7200)
 
 
 def test_changes_name_keys_and_values(tmp_path: Path):

@@ -138,7 +138,7 @@ def _lines(found: _Play) -> list[str]:
     lines += [f"  {note}" for note in ablation.notes]
     for variant in ablation.variants[1:]:
         lines.append(f"  {variant.challenge.name}: {', '.join(variant.changes)}")
-    title, *rest = describe(replace(first.challenge, notes=[]), first.sized)
+    title, *rest = describe(replace(first.challenge, replaced=[]), first.sized)
     return [*lines, f"Each experiment as {title}", *rest]
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rllib_ppg.app.ablation_budget import budget_notes, budget_of
 from rllib_ppg.app.ablation_flags import AblationFlags
 from rllib_ppg.app.challenge_file import Challenge, make_challenge, protocol_with_flags
-from rllib_ppg.app.challenge_protocol import GENERALIZATION, SAMPLE_EFFICIENCY, Protocol
+from rllib_ppg.app.challenge_protocol import GENERALIZATION, SAMPLE_EFFICIENCY
 from rllib_ppg.app.experiment import RawExperiment
 from rllib_ppg.app.experiment_files import read_file
 from rllib_ppg.app.run_folder import experiment_folder
@@ -68,11 +69,15 @@ def load_ablation(flags: AblationFlags) -> Ablation:
         )
     name = flags.experiment_name or Path(flags.file).stem.replace("_", "-")
     _check_kind(raws, flags.file)
-    protocol = protocol_with_flags(_defaults(raws[0], flags), flags, raws[0].source)
     chosen = _chosen(raws, flags.only)
+    protocol = protocol_with_flags(_defaults(raws[0], flags), flags, raws[0].source)
+    notes = list(budget_notes(chosen, flags))
     challenges = [_placed(make_challenge(raw, protocol, flags), name) for raw in chosen]
     first = challenges[0]
-    variants, notes = [Variant(first)], [*first.notes]
+    variants = [Variant(first)]
+    if first.replaced:
+        shared = ", ".join(first.replaced)
+        notes.insert(0, f"The same in all experiments, whatever their own: {shared}.")
     for challenge in challenges[1:]:
         changes = tuple(differences(first.experiment.config, challenge.experiment.config))
         if changes:
@@ -121,17 +126,14 @@ def _ends(raw: RawExperiment, end: str) -> bool:
 
 
 def _defaults(raw: RawExperiment, flags: AblationFlags) -> dict[str, Any]:
-    """What is played unless flags say otherwise: the first experiment's game and levels.
-
-    Seconds are not scaled: a trial that ends by them has fewer steps than others.
-    """
+    """What is played unless flags say otherwise: the first experiment's game, levels and budget."""
     config = raw.data.get("config")
     env = config.get("env_config") if isinstance(config, dict) else None
     env = env if isinstance(env, dict) else {}
     track = GENERALIZATION if env.get("num_levels") else SAMPLE_EFFICIENCY
     game = env.get("env_name", "coinrun")
-    seconds = Protocol.model_fields["budget_seconds"].default / (flags.budget_scale or 1)
-    return {"track": track, "games": [game], "seeds": list(SEEDS), "budget_seconds": seconds}
+    budget = budget_of(raw, flags)
+    return {"track": track, "games": [game], "seeds": list(SEEDS), **budget}
 
 
 def _placed(challenge: Challenge, name: str) -> Challenge:

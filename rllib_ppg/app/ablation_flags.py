@@ -29,9 +29,17 @@ _ONLY = (
     "Only these experiments, and the first: ends of their names with commas between them, such as "
     "dropout,noop_reward."
 )
+_STEPS = (
+    "Environment steps of a trial. Default: where the first experiment's stop or budget_env_steps "
+    "ends it, else 8,000,000."
+)
+_SECONDS = (
+    "Seconds of a trial; it ends in order before. Default: the first experiment's time_total_s or "
+    "budget_s, else 7,200."
+)
 _SCALE = (
-    "For rehearsals, above 0 to 1: scales steps, num_envs, n_pi and what depends on them, so that "
-    "at least two auxiliary phases run. Seconds stay, so that steps are what is equal."
+    "For rehearsals, above 0 to 1: scales those steps, num_envs, n_pi and what depends on them, so "
+    "that at least two auxiliary phases run. Seconds stay, so that steps are what is equal."
 )
 _NAME = "Name of the results folder; the file's name with dashes unless given."
 _STORAGE = "Where the results folder goes. Default: the first experiment's, else ~/ray_results."
@@ -45,6 +53,8 @@ Track = Annotated[Text, flag(_WHAT, "--track", "NAME", _TRACK)]
 Games = Annotated[Text, flag(_WHAT, "--games", "NAMES", _GAMES)]
 Seeds = Annotated[Text, flag(_WHAT, "--seeds", "N,N", _SEEDS)]
 Only = Annotated[Text, flag(_WHAT, "--only", "NAMES", _ONLY)]
+BudgetSteps = Annotated[Text, flag(_BUDGET, "--budget-steps", "N", _STEPS)]
+BudgetSeconds = Annotated[Text, flag(_BUDGET, "--budget-seconds", "S", _SECONDS)]
 BudgetScale = Annotated[float | None, flag(_BUDGET, "--budget-scale", "SHARE", _SCALE)]
 ExperimentName = Annotated[Text, flag(_KEEP, "--experiment-name -n", "NAME", _NAME)]
 StoragePath = Annotated[Text, flag(_KEEP, "--storage-path --out -o", "PATH", _STORAGE)]

@@ -59,13 +59,20 @@ class Challenge:
         protocol: The protocol.
         experiment: What it is played with, under the challenge's name; game, levels, seed and stop
             are not set.
-        notes: What to say before it starts.
+        replaced: Keys of the experiment's file that the protocol's take the place of.
     """
 
     name: str
     protocol: Protocol
     experiment: Experiment
-    notes: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """What to say before it starts."""
+        if not self.replaced:
+            return []
+        return [f"The protocol takes the place of {', '.join(self.replaced)} of the experiment."]
 
     @property
     def folder(self) -> Path:
@@ -110,10 +117,7 @@ def make_challenge(
     replaced = list(_own_keys(raw, inline))
     checked = check_shape(raw)
     _check_experiment(checked)
-    notes = []
-    if replaced:
-        notes.append(f"The protocol takes the place of {', '.join(replaced)} of the experiment.")
-    return Challenge(raw.name, protocol, checked, notes)
+    return Challenge(raw.name, protocol, checked, replaced)
 
 
 def _as_train_flags(flags: ChallengeFlags) -> TrainFlags:

@@ -31,6 +31,11 @@ TOP_KEYS = (
     "timestamp",
 )
 
+STEP_KEYS = ("timesteps_total", "num_env_steps_sampled_lifetime", "num_env_steps_sampled")
+"""Those of environment steps so far; which one stands in `stop` makes no difference."""
+
+SECONDS_KEY = "time_total_s"
+
 EPISODE_KEYS = tuple(
     f"env_runners/{name}"
     for name in (

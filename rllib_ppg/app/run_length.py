@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.parts import phase_plan
-
-STEP_KEYS = ("timesteps_total", "num_env_steps_sampled_lifetime", "num_env_steps_sampled")
+from rllib_ppg.app.result_keys import STEP_KEYS
 
 
 @dataclass(frozen=True)
