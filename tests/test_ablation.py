@@ -1,19 +1,36 @@
 """`rllib ablation`: what it refuses, what it goes on with, and one run in small."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ablation_files import ablation_file, on_disk, words
 from app_helpers import Run, command
 from test_ablation_results import LESS, WHOLE
 
+from rllib_ppg.app.ablation_file import load_ablation
 from rllib_ppg.app.ablation_flags import AblationFlags
 from rllib_ppg.app.cli import app, typer
 
+SAMPLES = "ablation-sample-efficiency"
 CLIP, AUGMENTATION = "whole-without-value_clip_param", "whole-without-aux_augmentation"
+
+
+def described(**given: Any) -> list[str]:
+    """What is said about the sample-efficiency winner's ablation before it starts."""
+    from rllib_ppg.app import cluster
+    from rllib_ppg.app.ablation import _lines, _Play, _sized
+    from rllib_ppg.app.challenge import train_flags
+
+    file = Path(__file__).parents[1] / "experiments" / "ablation_sample_efficiency.yaml"
+    flags = AblationFlags(file=str(file), **given)
+    ablation = load_ablation(flags)
+    settings = cluster.ray_settings(train_flags(flags))
+    return _lines(_Play(ablation, _sized(ablation, settings, flags, [])))
 
 
 def run(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> Run:
@@ -88,7 +105,6 @@ def test_a_dry_run_names_what_differs_and_writes_nothing(capsys, tmp_path: Path)
 def test_the_winners_are_scaled_to_the_same_sizes_without_any_part(track: str):
     from rllib_ppg.app import cluster
     from rllib_ppg.app.ablation import _sized
-    from rllib_ppg.app.ablation_file import load_ablation
     from rllib_ppg.app.challenge import train_flags
 
     file = Path(__file__).parents[1] / "experiments" / f"ablation_{track}.yaml"
@@ -110,6 +126,35 @@ def test_experiments_of_other_steps_are_refused(capsys, tmp_path: Path):
     found = run(capsys, tmp_path, "--budget-steps", "900")
     assert found.code == 2 and found.err.count("\n") == 1
     assert f"{AUGMENTATION} would train 768 environment steps and whole 896" in found.err
+
+
+@pytest.mark.parametrize(
+    ("only", "steps", "same"),
+    [
+        ("n_aux_epochs,dropout,widths", "1e5", ["n_aux_epochs", "dropout"]),
+        ("n_aux_epochs", "1e5", ["n_aux_epochs"]),
+        ("widths", "1e5", []),
+        ("n_aux_epochs,dropout", "8e6", []),
+    ],
+)
+def test_what_differs_in_auxiliary_phases_only_is_named_where_there_are_none(
+    only: str, steps: str, same: list[str]
+):
+    lines = described(only=only, budget_steps=steps)
+    found = [line for line in lines if "No auxiliary phase runs" in line]
+    assert len(found) == bool(same)
+    for line in found:
+        named = re.findall(r"without-(\w+)", line)
+        assert named == same and "within 98,000 environment steps" in line
+        assert line.endswith(f" {'are' if len(same) > 1 else 'is'} the same training as {SAMPLES}.")
+
+
+def test_dropout_counts_without_auxiliary_phases_where_the_policy_phase_has_it():
+    drac = ["drac_weight=0.1", "drac_augmentation=random_translate"]
+    assert not any(
+        "No auxiliary phase" in line
+        for line in described(only="dropout", budget_steps="1e5", settings=drac)
+    )
 
 
 def test_every_flag_has_a_help_text():

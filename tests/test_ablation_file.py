@@ -55,7 +55,9 @@ def test_changes_name_keys_and_values(tmp_path: Path):
 def test_differences_lead_into_mappings():
     first = {"a": 1, "b": {"c": 1, "d": [2]}, "e": 1, "g": True}
     other = {"a": 1, "b": {"c": 2, "d": [2]}, "f": "x", "g": 1}
-    assert list(differences(first, other)) == ["b.c: 2", "e left out", "g: 1", "f: 'x'"]
+    assert dict(differences(first, other)) == {
+        "b.c": "b.c: 2", "e": "e left out", "g": "g: 1", "f": "f: 'x'",
+    }  # fmt: skip
 
 
 def test_only_some_experiments_are_played(tmp_path: Path):

@@ -34,12 +34,13 @@ _REPLACED: Mapping[str, str] = {
     "aux_mbsize_rows": "aux_mbsize",
 }
 
-_AUX_KEYS = (
+AUX_KEYS = (
     "n_pi", "aux_lr", "aux_lr_schedule", "aux_mbsize", "aux_mbsize_rows", "aux_minibatch_unit",
     "aux_num_accumulates", "beta_clone", "vf_true_weight", "aux_augmentation",
     "aux_value_targets", "aux_skips", "max_aux_phases", "aux_slice_s", "aux_precision",
     "overlap_aux",
 )  # fmt: skip
+"""Keys that nothing but the auxiliary phase reads."""
 
 _REWARD_KEYS = ("reward_transform", "reward_norm_gamma", "reward_clip")
 
@@ -102,7 +103,7 @@ def idle_notes(config: PPGConfig) -> list[str]:
 
 def _idle(config: PPGConfig) -> Iterator[tuple[str, list[str]]]:
     if not config.n_aux_epochs:
-        names = _set(config, _AUX_KEYS)
+        names = _set(config, AUX_KEYS)
         if _dropout(config) and not config.drac_weight:
             names.append("dropout")
         if names:

@@ -4,7 +4,7 @@ Every experiment of the file is a challenge of its own, with the same games, see
 evaluation, in a folder within the ablation's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rllib_ppg.app import cluster
@@ -24,6 +24,8 @@ from rllib_ppg.app.interrupt import INTERRUPTED
 from rllib_ppg.app.run_folder import check_writable
 from rllib_ppg.app.train import import_modules, waiting
 from rllib_ppg.errors import UserError
+
+_DROPOUT = "model.custom_model_config.dropout"
 
 # Keys that decide on what is scaled to what; an experiment that changes one is scaled by itself.
 _SIZES = ("num_envs", "rollout_fragment_length", "n_pi", "aux_skips")
@@ -138,8 +140,31 @@ def _lines(found: _Play) -> list[str]:
     lines += [f"  {note}" for note in ablation.notes]
     for variant in ablation.variants[1:]:
         lines.append(f"  {variant.challenge.name}: {', '.join(variant.changes)}")
+    lines += [f"  {note}" for note in _same_trainings(found)]
     title, *rest = describe(replace(first.challenge, replaced=[]), first.sized)
     return [*lines, f"Each experiment as {title}", *rest]
+
+
+def _same_trainings(found: _Play) -> Iterator[str]:
+    """Name the experiments that are the first one's training, because no auxiliary phase runs."""
+    from rllib_ppg.algorithm.idle_keys import AUX_KEYS
+
+    first, *others = zip(found.ablation.variants, found.runs, strict=True)
+    if first[1].sized.aux_phases:
+        return
+    names = []
+    for variant, run in others:
+        idle = {"n_aux_epochs", *AUX_KEYS}
+        if not run.sized.config.get("drac_weight"):
+            idle.add(_DROPOUT)
+        if not run.sized.aux_phases and idle.issuperset(variant.changed):
+            names.append(variant.challenge.name)
+    if names:
+        yield (
+            f"No auxiliary phase runs within {first[1].sized.steps:,} environment steps, so "
+            f"{', '.join(names)} {'are' if len(names) > 1 else 'is'} the same training as "
+            f"{first[0].challenge.name}."
+        )
 
 
 def _play(found: _Play, command: Sequence[str]) -> int:

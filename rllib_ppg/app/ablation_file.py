@@ -5,7 +5,7 @@ The first experiment has all parts; the others are compared with it.
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,17 @@ class Variant:
 
     Attributes:
         challenge: The challenge that plays it, in a folder within the ablation's.
-        changes: What it has other than the first experiment, as text; empty for that one.
+        changed: Keys that it has other than the first experiment, with what it has there as text;
+            empty for that one.
     """
 
     challenge: Challenge
-    changes: tuple[str, ...] = ()
+    changed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The same as `key: value`."""
+        return tuple(self.changed.values())
 
 
 @dataclass(frozen=True)
@@ -79,9 +85,9 @@ def load_ablation(flags: AblationFlags) -> Ablation:
         shared = ", ".join(first.replaced)
         notes.insert(0, f"The same in all experiments, whatever their own: {shared}.")
     for challenge in challenges[1:]:
-        changes = tuple(differences(first.experiment.config, challenge.experiment.config))
-        if changes:
-            variants.append(Variant(challenge, changes))
+        changed = dict(differences(first.experiment.config, challenge.experiment.config))
+        if changed:
+            variants.append(Variant(challenge, changed))
         else:
             notes.append(f"{challenge.name} is left out: here it is the same as {first.name}.")
     if len(variants) < 2:
@@ -146,8 +152,8 @@ def _placed(challenge: Challenge, name: str) -> Challenge:
 
 def differences(
     first: Mapping[str, Any], other: Mapping[str, Any], path: str = ""
-) -> Iterator[str]:
-    """Yield what another configuration has other than the first, as `key: value`.
+) -> Iterator[tuple[str, str]]:
+    """Yield what another configuration has other than the first: its key, and `key: value`.
 
     Args:
         first: A configuration.
@@ -162,6 +168,6 @@ def differences(
         if isinstance(mine, Mapping) and isinstance(its, Mapping):
             yield from differences(mine, its, f"{name}.")
         elif its is _MISSING:
-            yield f"{name} left out"
+            yield name, f"{name} left out"
         else:
-            yield f"{name}: {shown(deepcopy(its))}"
+            yield name, f"{name}: {shown(deepcopy(its))}"
