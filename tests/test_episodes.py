@@ -1,8 +1,11 @@
+import re
 from collections import defaultdict
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.tune.utils.util import flatten_dict
 from toy_envs import CodedEnv, reward_of
 
 from rllib_ppg import PPGConfig
@@ -93,6 +96,39 @@ def test_results_hold_raw_returns_and_lengths(ray_local):
     assert results["episode_len_mean"] == pytest.approx(sum(lengths) / len(lengths))
     assert results["episode_return_mean"] == pytest.approx(sum(returns) / len(returns))
     assert results["episode_return_max"] == pytest.approx(max(returns))
+
+
+class Longest(RLlibCallback):
+    def on_episode_end(self, *, episode: Any, **kwargs: Any) -> None:
+        episode.custom_metrics["NAME"] = episode.length
+
+
+def test_results_hold_the_starter_kits_metrics_as_they_are_documented(ray_local):
+    text = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"(?<=\| Starter kit \| Here \|\n\| --- \| --- \|\n)(?:\|.*\n)+", text)
+    cells = [line.split("|")[2].split(";")[0] for line in table.splitlines()]
+    names = [name for cell in cells for name in re.findall(r"`(\w[\w/]+)`", cell) if name[0] != "_"]
+    result = build(Longest).train()
+    lengths, returns = zip(*expected_episodes(), strict=True)
+    expected = {
+        "episode_reward_mean": sum(returns) / len(returns),
+        "episode_reward_min": min(returns),
+        "episode_reward_max": max(returns),
+        "episode_len_mean": sum(lengths) / len(lengths),
+        "episodes_this_iter": len(lengths),
+        "hist_stats/episode_reward": list(returns),
+        "hist_stats/episode_lengths": list(lengths),
+        "custom_metrics/NAME_mean": sum(lengths) / len(lengths),
+    }
+    own = {"timesteps_total": 3 * STEPS, "training_iteration": 1}
+    expected = {**{f"env_runners/{name}": each for name, each in expected.items()}, **own}
+    assert set(names) == {*expected, "time_total_s"}
+    found = flatten_dict(result)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value), name
+    assert found["time_total_s"] > 0 and found["env_runners/num_episodes"] == len(lengths)
+    customs = [found[f"env_runners/custom_metrics/NAME_{end}"] for end in ("min", "max")]
+    assert customs == [min(lengths), max(lengths)]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rllib_ppg.algorithm.learning_settings import LearningSettings
 from rllib_ppg.algorithm.model_settings import ImpalaSettings
@@ -13,6 +14,8 @@ from rllib_ppg.app.checks import check
 from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
 from rllib_ppg.core.augment_setting import AUGMENTATIONS
+from rllib_ppg.core.optimizers import make_adam
+from rllib_ppg.core.returns import standardize
 from rllib_ppg.core.reward_norm import REWARD_TRANSFORMS
 from rllib_ppg.envs.procgen_options import LIBRARY_OPTIONS, ProcgenOptions
 
@@ -69,6 +72,21 @@ def test_no_row_is_of_a_key_that_does_not_exist_or_stands_twice():
 def test_each_augmentation_and_reward_transform_has_a_row():
     assert sorted(names(rows("Name"))) == sorted(AUGMENTATIONS)
     assert sorted(names(rows("Transform"))) == sorted(REWARD_TRANSFORMS)
+
+
+def test_what_is_said_to_be_left_out_is_not_there():
+    (left_out,) = re.findall(r"## Left out\n(.*?)\n## ", TEXT, re.DOTALL)
+    known = {*REWARD_TRANSFORMS, *AUGMENTATIONS, *set().union(*PARTS.values()), *PLAIN}
+    named = set(re.findall(r"`(\w+)[:`]", left_out))
+    there = {"drac_weight", "aux_augmentation", "normalize_rewards", "fragment"}
+    assert named & known == there and named - known == {
+        "aux_loss_start_after_num_steps", "simple", "openai", "mean_std", "running_mean_std",
+        "env_rew_norm", "none", "running_return",
+    }  # fmt: skip
+    adam = make_adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    assert adam.defaults["eps"] == 1e-8 and "(it is 1e-8 here" in left_out
+    spread = standardize(np.array([[0.0, 0.0], [2.0, 6.0]], np.float32))
+    assert spread.mean() == pytest.approx(0, abs=1e-6) and abs(spread[0].mean()) > 0.5
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
