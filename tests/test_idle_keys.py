@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from app_helpers import command
 from toy_envs import CodedEnv
 
 from rllib_ppg import PPGConfig
-from rllib_ppg.algorithm.idle_keys import idle_notes
+from rllib_ppg.algorithm.idle_keys import AUX_KEYS, idle_notes
 from rllib_ppg.app.checks import Checked, check
 from rllib_ppg.app.experiment_files import load_experiments
 from rllib_ppg.app.flags import TrainFlags
@@ -194,3 +195,54 @@ def test_one_adam_reports_the_rate_that_it_has_in_both_phases():
     config = make(optimizers="one", lr=1e-3)
     assert config.rates(0, 1) == (1e-3, 1e-3, 1e-3)
     assert make(lr=1e-3, aux_lr=2e-3).rates(0, 1) == (1e-3, 2e-3, 1e-3)
+
+
+# Every key of the auxiliary phase with another value than the first training's.
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "n_aux_epochs": {"n_aux_epochs": 0},
+    "n_pi": {"n_pi": 6},
+    "aux_lr": {"aux_lr": 1e-3},
+    "aux_lr_schedule": {"aux_lr_schedule": [[0, 1e-3]]},
+    "aux_mbsize": {"aux_mbsize": 2},
+    "aux_mbsize_rows": {"aux_mbsize_rows": 8, "aux_minibatch_unit": "step"},
+    "aux_minibatch_unit": {"aux_minibatch_unit": "step"},
+    "aux_num_accumulates": {"aux_num_accumulates": 2},
+    "beta_clone": {"beta_clone": 2},
+    "vf_true_weight": {"vf_true_weight": 2},
+    "aux_augmentation": {"aux_augmentation": "random_translate"},
+    "aux_value_targets": {"aux_value_targets": "recomputed"},
+    "aux_skips": {"aux_skips": 1},
+    "max_aux_phases": {"max_aux_phases": 1},
+    "aux_slice_s": {"aux_slice_s": 1},
+    "aux_precision": {"aux_precision": "bfloat16"},
+    "dropout": network(widths=[4], hidden_size=8, blocks=1, dropout=0.0),
+}
+
+
+def two_iterations(**keys: Any) -> torch.Tensor:
+    """The weights after two policy iterations, before any auxiliary phase."""
+    sizes = {"num_envs": 4, "rollout_fragment_length": 8, "n_pi": 4, "nminibatch": 2, "seed": 3}
+    aux = {"n_aux_epochs": 2, "num_env_runners": 0}
+    part = network(widths=[4], hidden_size=8, blocks=1, dropout=0.1)
+    algorithm = make(**{**sizes, **aux, **part, **keys}).build_algo()
+    for _ in range(2):
+        algorithm.train()
+    found = [each.detach().flatten() for each in algorithm.get_policy().network.parameters()]
+    algorithm.stop()
+    return torch.cat(found).clone()
+
+
+@pytest.fixture(scope="module")
+def trained(ray_local: None) -> torch.Tensor:
+    return two_iterations()
+
+
+@pytest.mark.parametrize("key", OTHERWISE)
+def test_before_the_first_auxiliary_phase_its_keys_change_nothing(trained: torch.Tensor, key: str):
+    assert torch.equal(two_iterations(**OTHERWISE[key]), trained)
+
+
+def test_all_keys_of_the_auxiliary_phase_are_tried(trained: torch.Tensor):
+    # overlap_aux needs remote workers, whose sampling it moves while a phase runs.
+    assert set(OTHERWISE) == {*AUX_KEYS, "n_aux_epochs", "dropout"} - {"overlap_aux"}
+    assert not torch.equal(two_iterations(lr=1e-3), trained)
