@@ -55,6 +55,35 @@ class Dropping(ExtendedEncoder):
         return codes if kept is None else codes * kept["unit"]
 
 
+class Alone(ExtendedEncoder):
+    """Takes nothing beside the observations, which begin at 1."""
+
+    def __init__(self, obs_shape: tuple[int, ...], dtype: str = "float32") -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(5, 4)
+        self.dtype, self.output_size = getattr(torch, dtype), 4
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return self.embedding(obs - 1).to(self.dtype)
+
+
+class Lazy(nn.Module):
+    def __init__(self, obs_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layer, self.output_size = nn.LazyLinear(4), 4
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        return self.layer(obs.flatten(1).float())
+
+
+class Huge(nn.Module):
+    """Cannot be made: a terabyte."""
+
+    def __init__(self, obs_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layer, self.output_size = nn.Linear(2**19, 2**19), 2**19
+
+
 def settings(**options: Any) -> dict[str, Any]:
     return {"encoder": f"{__name__}.Own", "encoder_options": options}
 
@@ -84,4 +113,23 @@ def test_an_encoder_that_would_fail_is_one_sentence(wrong: str, message: str):
 
 def test_a_pass_with_dropout_is_tried_too():
     with pytest.raises(UserError, match=r"encoder mine fails on .*KeyError: 'unit'"):
-        try_encoder("mine", Dropping(), SHAPE, np.uint8)
+        try_encoder("mine", Dropping(), np.zeros((2, *SHAPE), np.uint8))
+
+
+def test_an_encoder_gets_observations_of_its_space_and_nothing_that_it_does_not_take():
+    space = Discrete(5, start=1)
+    own = {"encoder": f"{__name__}.Alone"}
+    check_model("ppg_encoder", own, space, Discrete(3))
+    with pytest.raises(UserError, match=r"of float64 from 5 observations; .* of float32"):
+        check_model("ppg_encoder", {**own, "encoder_options": {"dtype": "float64"}}, space, space)
+
+
+def test_lazy_layers_are_refused():
+    with pytest.raises(UserError, match="has lazy layers"):
+        check_model("ppg_encoder", {"encoder": f"{__name__}.Lazy"}, IMAGES, Discrete(3))
+
+
+def test_what_may_not_fit_is_left_to_the_check_of_memory():
+    own = {"encoder": f"{__name__}.Huge"}
+    check_model("ppg_encoder", own, IMAGES, Discrete(3))
+    assert parameter_count("ppg_encoder", own, IMAGES, Discrete(3)) > 2 * 2**38

@@ -118,6 +118,7 @@ def test_a_stacked_transition_is_unpacked_and_replaced_like_any():
     assert transition._replace(rewards=np.ones(3)).newest_frames is transition.newest_frames
     obs, rewards, *_ = transition
     assert obs is transition.obs and rewards is transition.rewards
+    assert transition[0] is obs and transition[1] is rewards and transition[:2][0] is obs
     replaced = transition._replace(obs=255 - transition.obs)
     np.testing.assert_array_equal(replaced.obs, 255 - env.observe())
     assert replaced.newest_frames is None

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from rllib_ppg.app.checks import check_ppg
 from rllib_ppg.core.reward_norm import RewardTransform
 from rllib_ppg.core.reward_trial import try_reward_transform
 from rllib_ppg.errors import UserError
@@ -18,6 +19,7 @@ class Own(RewardTransform):
 
     def __call__(self, rewards: Any, firsts: Any, envs: Any) -> Any:
         assert rewards.shape == firsts.shape == (3, 4) and envs.tolist() == [0, 1, 2, 3]
+        assert set(rewards.ravel()) == {0.0, 1.0}, "as games give them"
         if self.wrong == "call":
             raise TypeError("no rewards")
         return rewards.T if self.wrong == "shape" else rewards
@@ -34,12 +36,12 @@ class Own(RewardTransform):
 
 
 def tried(wrong: str) -> None:
-    try_reward_transform({"type": f"{__name__}.Own", "wrong": wrong}, 4, gamma=0.9)
+    try_reward_transform({"type": f"{__name__}.Own", "wrong": wrong}, 4, 3, gamma=0.9)
 
 
 def test_a_sound_transform_passes():
     tried("")
-    try_reward_transform("rollout", 4, gamma=0.9)
+    try_reward_transform("rollout", 4, 3, gamma=0.9)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +58,12 @@ def test_a_transform_that_would_fail_is_one_sentence(wrong: str, message: str):
     with pytest.raises(UserError, match=message) as error:
         tried(wrong)
     assert str(error.value).startswith("reward_transform ") and "\n" not in str(error.value)
+
+
+def test_it_is_tried_before_a_run():
+    setting = {"type": f"{__name__}.Own", "wrong": "call"}
+    variant = {"env": "CartPole-v1", "reward_transform": setting, "num_envs": 4}
+    variant |= {"rollout_fragment_length": 3, "nminibatch": 1, "aux_mbsize": 1}
+    with pytest.raises(UserError, match="fails: TypeError: no rewards"):
+        check_ppg({**variant, "normalize_rewards": True})
+    check_ppg({**variant, "normalize_rewards": False})

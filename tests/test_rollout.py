@@ -428,6 +428,42 @@ class Negatives(ArrayWrapper):
         return transition._replace(obs=255 - transition.obs)
 
 
+class Masked(ArrayWrapper):
+    """Blackens a part of every frame, in the very arrays that it gets."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(RecordedProcgen(context))
+
+    def reset(self) -> np.ndarray:
+        return self._masked(self.env.reset())
+
+    def step(self, actions: np.ndarray) -> Any:
+        transition = self.env.step(actions)
+        self._masked(transition.obs)
+        return transition
+
+    def _masked(self, obs: np.ndarray) -> np.ndarray:
+        obs[:, :32] = 0
+        return obs
+
+
+class Whole(ArrayWrapper):
+    """Has its stacks stored as they are."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(RecordedProcgen(context))
+        self.frame_stack = 1
+
+
+@pytest.mark.parametrize(("wrapper", "first_row", "channels"), [(Masked, 32, 3), (Whole, 0, 6)])
+def test_frames_are_stored_as_they_are_acted_on(ray_local, wrapper, first_row, channels):
+    worker = build(wrapper, {"env_name": "dodgeball", "frame_stack": 2}, model=IMAGE).env_runner
+    stored = columns(worker.sample())[SampleBatch.OBS]
+    expected = np.stack(worker.array_env.env.shown[:STEPS], axis=1)[..., -channels:].copy()
+    expected[:, :, :first_row] = 0
+    assert np.array_equal(stored, expected) and expected.any()
+
+
 def test_frames_of_stacks_are_stored_as_a_wrapper_shows_them(ray_local):
     worker = build(Negatives, {"env_name": "dodgeball", "frame_stack": 2}, model=IMAGE).env_runner
     rollout = worker.sample()

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Box, MultiDiscrete
 
 from rllib_ppg.algorithm.named_environments import spaces
 from rllib_ppg.envs.array_wrapper import ArrayWrapper
@@ -40,6 +41,33 @@ class Own(ArrayWrapper):
         if self.wrong == "alike":
             obs[:, :8] = 0
         return obs[:, ::2] if self.wrong == "shape" else obs
+
+
+class Joined(ArrayWrapper):
+    """Takes two numbers for an action, and shows what it sees as shares."""
+
+    def __init__(self, env: Any, dtype: str = "float64") -> None:
+        super().__init__(env)
+        self.dtype = dtype
+        self.action_space = MultiDiscrete([3, 5], start=[0, 1])
+        self.observation_space = Box(0, 1, env.observation_space.shape)
+
+    def reset(self) -> np.ndarray:
+        return (self.env.reset() / 255).astype(self.dtype)
+
+    def step(self, actions: np.ndarray) -> Any:
+        transition = self.env.step(5 * actions[:, 0] + actions[:, 1] - 1)
+        return transition._replace(obs=(transition.obs / 255).astype(self.dtype))
+
+
+def test_actions_are_of_the_wrapper_s_space_and_floats_may_be_long():
+    config = {"frame_stack": 2, "wrappers": [f"{__name__}.Joined"]}
+    assert spaces("procgen", config).actions == MultiDiscrete([3, 5], start=[0, 1])
+    config["wrappers"] = [{"type": f"{__name__}.Joined", "dtype": "uint8"}]
+    with pytest.raises(
+        UserError, match=r"of uint8, .* of float32; give them with .astype\(np.float32"
+    ):
+        spaces("procgen", config)
 
 
 def tried(*wrong: str) -> Any:

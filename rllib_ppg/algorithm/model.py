@@ -7,6 +7,7 @@ RLlib's stock algorithms can use them too: `forward` gives the logits, `value_fu
 
 import math
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from rllib_ppg._ray_compat import ModelCatalog, SampleBatch, TorchModelV2, ViewRequirement
 from rllib_ppg.algorithm.actions import start
@@ -55,9 +57,23 @@ def check_model(name: str | None, config: Mapping[str, Any], space: Any, action_
             the user's own is made and tried.
     """
     make = encoder_maker(name, config, space, action_space)
-    if name == "ppg_encoder":
+    if name != "ppg_encoder":
+        return
+    # One that may not fit is for the check of memory.
+    if parameter_count(name, config, space, action_space) <= _MOST_TRIED:
         with torch.random.fork_rng(devices=[]):
-            try_encoder(str(config.get("encoder")), make(), *observation_layout(space))
+            try_encoder(str(config["encoder"]), make(), _sampled(space))
+
+
+_MOST_TRIED = 25_000_000
+"""Parameters of a network whose encoder is made to be tried."""
+
+
+def _sampled(space: gym.Space[Any], count: int = 5) -> np.ndarray:
+    """Some observations of a space (B, ...), as they are stored."""
+    space = deepcopy(space)
+    space.seed(0)
+    return np.stack([space.sample() for _ in range(count)]).astype(observation_layout(space)[1])
 
 
 def check_images(space: Any) -> None:
@@ -281,6 +297,8 @@ def _own_problem(encoder: nn.Module, action_space: Any) -> str | None:
             "has no attribute output_size, the size of its codes, a whole number; set it in the "
             "constructor"
         )
+    if any(isinstance(parameter, UninitializedParameter) for parameter in encoder.parameters()):
+        return "has lazy layers, whose sizes are not known when it is made; give them their sizes"
     if not isinstance(encoder, ExtendedEncoder):
         return None
     discrete = isinstance(action_space, gym.spaces.Discrete)
@@ -344,9 +362,9 @@ def encoder_maker(
 def parameter_count(
     name: str | None, config: Mapping[str, Any], space: Any, action_space: Any
 ) -> int:
-    """Parameters of a network, beside those of the policy head.
+    """Parameters of a network, beside those of the policy head; nothing of their size is made.
 
-    Nothing of their size is made, but where the encoder is one of the user's own.
+    The exception is an encoder of the user's own that asks for numbers as it is made.
 
     Args:
         name: A model of ours; None: the one that fits the observations.
@@ -358,17 +376,22 @@ def parameter_count(
     config = {**config, "normed_init": False}
     settings = parse_model_settings(name or default_model(space), config)
     make = encoder_maker(name, config, space, action_space)
-    # One of the user's own may ask for numbers as it is made, which the meta device has none of.
-    device = "cpu" if name == "ppg_encoder" else "meta"
-    with torch.random.fork_rng(devices=[]), torch.device(device):
-        network = PhasicNetwork(
-            make,
-            1,
-            arch=settings.arch,
-            normed_init=False,
-            aux_value_head=settings.aux_value_head,
-        )
-    return sum(parameter.numel() for parameter in network.parameters())
+
+    def count(device: str) -> int:
+        with torch.random.fork_rng(devices=[]), torch.device(device):
+            network = PhasicNetwork(
+                make,
+                1,
+                arch=settings.arch,
+                normed_init=False,
+                aux_value_head=settings.aux_value_head,
+            )
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    try:
+        return count("meta")
+    except UserError:  # the meta device has no numbers
+        return count("cpu")
 
 
 class FromZero(nn.Module):

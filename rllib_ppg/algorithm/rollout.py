@@ -28,6 +28,7 @@ from rllib_ppg.algorithm.model import observation_layout
 from rllib_ppg.algorithm.policy import PPGTorchPolicy
 from rllib_ppg.algorithm.sample_check import SampleCheck
 from rllib_ppg.core.segments import frame_shape
+from rllib_ppg.envs.array_wrapper import ArrayWrapper
 from rllib_ppg.envs.arrays import (
     ArrayEnv,
     GymnasiumArrayEnv,
@@ -324,7 +325,9 @@ class _Recorder:
         self.check.observations(t + 1, transition.obs)
         steps = columns[SampleBatch.REWARDS].shape[1]
         self.truncated += [(n * steps + t, obs) for n, obs in transition.final_obs.items()]
-        self.obs, self.newest = transition.obs, transition.newest_frames
+        self.obs = transition.obs
+        # A wrapper may have changed the observations, or stack none.
+        self.newest = None if isinstance(self.env, ArrayWrapper) else transition.newest_frames
         self.firsts = transition.terminateds | transition.truncateds
         assert self.worker._tracker is not None
         self.worker._tracker.step(transition.rewards, self.firsts, self.env)

@@ -132,8 +132,9 @@ def check_ppg(variant: dict[str, Any]) -> PPGConfig:
         raise UserError(f"The configuration is refused by RLlib: {reason}") from error
     _check_model(config)
     if config.normalize_rewards:
+        shape = config.num_envs, config.rollout_fragment_length
         gamma = config.reward_norm_gamma
-        try_reward_transform(config.reward_transform, config.num_envs, gamma=gamma)
+        try_reward_transform(config.reward_transform, *shape, gamma=gamma)
     check_augmentations(config, observation_space(config))
     check_counts(_spaces(config).columns, config)
     return config

@@ -11,15 +11,16 @@ from rllib_ppg.core.reward_norm import REWARD_TRANSFORMS, make_reward_transform
 from rllib_ppg.dotted_names import blamed
 from rllib_ppg.errors import UserError
 
-_STEPS = 3  # nothing depends on the number
 
-
-def try_reward_transform(setting: str | Mapping[str, Any], num_envs: int, *, gamma: float) -> None:
+def try_reward_transform(
+    setting: str | Mapping[str, Any], num_envs: int, steps: int, *, gamma: float
+) -> None:
     """Rescale the rewards of one rollout, and carry the state over to another one.
 
     Args:
         setting: As for `make_reward_transform`; transforms of this package are not tried.
         num_envs: Number of environments, N.
+        steps: Steps of a rollout, T.
         gamma: Discount of the sums, for those that have some.
 
     Raises:
@@ -29,7 +30,7 @@ def try_reward_transform(setting: str | Mapping[str, Any], num_envs: int, *, gam
     if name in REWARD_TRANSFORMS:
         return
     transform = make_reward_transform(setting, num_envs, gamma=gamma)
-    rewards = np.linspace(-1, 1, _STEPS * num_envs, dtype=np.float32).reshape(_STEPS, num_envs)
+    rewards = (np.arange(steps * num_envs) % 2).astype(np.float32).reshape(steps, num_envs)
     firsts = np.zeros(rewards.shape, bool)
     firsts[0] = True
     rescaled: Any = None

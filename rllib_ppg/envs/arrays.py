@@ -64,18 +64,22 @@ class StackedTransition(Transition):
     @property
     def obs(self) -> np.ndarray:
         """The observations to act on next; to be read before the environments' next step."""
-        given: Any = self[0]
+        given: Any = tuple.__getitem__(self, 0)
         return given.read() if isinstance(given, UnreadStacks) else given
 
     @property
     def newest_frames(self) -> np.ndarray | None:
         """The newest frames (N, ..., C); None where a wrapper has replaced the observations."""
-        given: Any = self[0]
+        given: Any = tuple.__getitem__(self, 0)
         return given.newest_frames if isinstance(given, UnreadStacks) else None
 
     def __iter__(self) -> Iterator[Any]:
         """Read the observations for who unpacks the transition."""
-        return iter((self.obs, *self[1:]))
+        return iter((self.obs, *list(super().__iter__())[1:]))
+
+    def __getitem__(self, index: Any) -> Any:
+        """Read the observations for who counts the fields."""
+        return tuple(iter(self))[index]
 
     def _replace(self, **changes: Any) -> StackedTransition:
         """Replace fields; observations that are not among them stay unread."""

@@ -132,7 +132,7 @@ class ProcgenVectorEnv(VectorEnv):
         shaping, columns = self._count(dones)
         truncateds = np.zeros(self.num_envs, np.bool_)
         if self._reuse_arrays and self.frame_stack > 1:
-            unread: Any = UnreadStacks(self._newest, self.observe)
+            unread: Any = UnreadStacks(self._newest, lambda: self._obs)
             return StackedTransition(unread, rewards, dones, truncateds, {}, shaping, columns)
         return Transition(self._obs, rewards, dones, truncateds, {}, shaping, columns)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 
 from rllib_ppg.dotted_names import blamed
@@ -25,8 +27,10 @@ def try_wrapper(name: str, env: ArrayEnv) -> None:
     with blamed(f"wrapper {name} fails"):
         before = np.array(env.reset())
         _check_shape(name, env, before)
+        space = deepcopy(env.action_space)
+        space.seed(0)
         for _ in range(_STEPS):
-            transition = env.step(np.zeros(env.num_envs, np.int64))
+            transition = env.step(np.stack([space.sample() for _ in range(env.num_envs)]))
             after = np.array(transition.obs)
             _check_shape(name, env, after)
             _check_stack(name, env, before, transition, after)
@@ -35,12 +39,18 @@ def try_wrapper(name: str, env: ArrayEnv) -> None:
 
 
 def _check_shape(name: str, env: ArrayEnv, obs: np.ndarray) -> None:
-    expected = (env.num_envs, *(env.observation_space.shape or ()))
-    if obs.shape != expected or obs.dtype != env.observation_space.dtype:
+    space = env.observation_space
+    expected, dtype = (env.num_envs, *(space.shape or ())), np.dtype(space.dtype)
+    said = f"and its observation_space says {expected} of {dtype}"
+    if obs.shape != expected:
         raise UserError(
-            f"wrapper {name} gives observations {obs.shape} of {obs.dtype}, and its "
-            f"observation_space says {expected} of {env.observation_space.dtype}; set "
+            f"wrapper {name} gives observations {obs.shape} of {obs.dtype}, {said}; set "
             "self.observation_space in its constructor."
+        )
+    if obs.dtype != dtype and not obs.dtype.kind == dtype.kind == "f":
+        raise UserError(
+            f"wrapper {name} gives observations {obs.shape} of {obs.dtype}, {said}; give them with "
+            f".astype(np.{dtype}), or set self.observation_space in its constructor."
         )
 
 
@@ -52,7 +62,8 @@ def _check_stack(
     channels = after.shape[-1] // num_frames
     goes_on = ~(transition.terminateds | transition.truncateds)
     older = after[goes_on][..., : after.shape[-1] - channels]
-    if num_frames > 1 and not np.array_equal(older, before[goes_on][..., channels:]):
+    same = np.array_equal(older, before[goes_on][..., channels:], equal_nan=older.dtype.kind == "f")
+    if num_frames > 1 and not same:
         raise UserError(
             f"wrapper {name} shows other older frames in its stacks than it showed before, and "
             "frames are stored one by one; change every frame alike, or set self.frame_stack = 1 "
