@@ -130,8 +130,9 @@ def test_minibatches_of_a_run_at_real_size(path, case):
     assert len(pieces) == config.policy_minibatches()
     pieces *= config.n_epoch_pi
     assert [len(piece) for piece in pieces] == golden["micro_size"].tolist()
-    whole = [s for s in in_steps(pieces, config.num_accumulates) if len(s) > 1]
-    assert golden["apply"].sum() == len(pieces) // config.num_accumulates <= len(whole)
+    steps = in_steps(range(len(pieces)), config.num_accumulates)
+    ends = [step[-1] for step in steps if len(step) == config.num_accumulates]
+    assert ends == np.flatnonzero(golden["apply"]).tolist()
     assert_aux_epoch(config, golden)
     leftover = len(pieces) % config.num_accumulates
     if not leftover and not config.aux_minibatches() % config.aux_num_accumulates:
