@@ -124,6 +124,7 @@ class Comparison:
         self.names = golden["param_names"].tolist()
         self.iteration, self.made = -1, [0] * int(golden["aux_fired"].sum())
         self.phases: list[AuxPhase] = []
+        winner_b.note_clipping(self.learner)
         winner_replay.watch(algorithm, self.policy_phase, self.aux_phase)
 
     def policy_phase(self, batch: PolicyBatch, steps: Iterator[PolicyStep]) -> Iterator[PolicyStep]:

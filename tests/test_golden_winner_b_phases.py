@@ -11,6 +11,8 @@ from golden_files import Golden, case_id
 from rllib_ppg.core.augment import Augmentation
 from rllib_ppg.core.entropy import EntropyCoefficient
 from rllib_ppg.core.learner import PhasicLearner, PolicyBatch
+from rllib_ppg.core.networks import PhasicOutput
+from rllib_ppg.core.noise import AUGMENT
 from rllib_ppg.core.returns import standardize
 from rllib_ppg.core.segments import segment_rows
 
@@ -57,38 +59,12 @@ def test_losses_clipping_and_weights_of_every_policy_step(path, case):
         np.testing.assert_allclose(kl, own["kl"][k], **winner_b.LOSS)
         step = next(made)
         assert step.units.tolist() == rows.tolist()
+        assert len(step.units) == own["mb_size"][k]
         winner_b.assert_policy_step(learner, step.stats, own, k)
         if k == 0:
-            assert_first_gradient(learner, own)
-            assert_raw_gradient(golden, own, config, batch)
+            winner_b.assert_gradients(learner, own)
     assert next(made, None) is None
     winner_b.assert_weights(learner, own, "param_last")
-
-
-def assert_first_gradient(learner: PhasicLearner, own: Golden) -> None:
-    if final := winner_files.named(own, "grad_final"):
-        winner_files.assert_gradients(learner.network, final)
-
-
-def assert_raw_gradient(golden: Golden, own: Golden, config, batch: PolicyBatch) -> None:
-    """Compare the first gradient before it is clipped, and after it is element by element."""
-    if not winner_files.named(own, "grad_raw"):
-        return
-    rows = batch.logp.size
-    for prefix, elementwise in (("grad_raw", None), ("grad_elem", config.grad_clip_elementwise)):
-        expected = winner_files.named(own, prefix)
-        other = config.copy(copy_frozen=False)
-        other.update_from_dict({"grad_clip": None, "grad_clip_elementwise": elementwise})
-        drawn = winner_b.permutations(winner_b.filled(own["mb_row"]), rows)
-        learner = winner_b.make_learner(other, golden, "param0", drawn)
-        next(learner.policy_steps(batch))
-        if expected:
-            winner_files.assert_gradients(learner.network, expected)
-        connected = {n for n, p in learner.network.named_parameters() if p.grad is not None}
-        assert not expected or connected == set(expected)
-        norm = winner_b.gradient_norm(learner)
-        name = "grad_norm_raw" if elementwise is None else "grad_norm_elem"
-        np.testing.assert_allclose(norm, own[name][0], **winner_b.NORM)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +88,9 @@ def test_the_entropy_coefficient_over_a_sequence_of_minibatches(path, case):
     for i, has_infos in enumerate(golden["has_infos"]):
         unique = golden["num_unique_states"][i] if has_infos else None
         found = rule.observe(unique, golden["t"][i])
-        np.testing.assert_allclose(found, golden["coeff"][i], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found, golden["coeff"][i], **winner_b.ENTROPY)
+        share = golden["fraction_unique"][i]
+        np.testing.assert_allclose(rule.fraction_unique, share, **winner_b.ENTROPY)
 
 
 def set_adam(learner: PhasicLearner, golden: Golden) -> None:
@@ -161,7 +139,10 @@ def test_losses_and_weights_of_every_auxiliary_step(path, case):
     for k, rows in enumerate(minibatches):
         step = phase.step()
         assert step is not None and step.units.tolist() == rows.tolist()
+        assert len(step.units) == own["mb_size"][k]
         winner_b.assert_aux_step(learner, step.stats, own, k)
+        if k == 0:
+            winner_b.assert_gradients(learner, own)
         if k == 0 and "param1" in {key.split("/")[0] for key in own.arrays}:
             winner_b.assert_weights(learner, own, "param1")
     assert phase.done
@@ -185,6 +166,66 @@ class Recorded(Augmentation):
         return self.mask[draws["row"]]
 
 
+def drac_draws(own: Golden, rows: int) -> dict[str, np.ndarray]:
+    """What the changed pass of all rows draws: the transform's, and dropout."""
+    draws = {"augment/row": np.arange(rows)}
+    if "shift" in own:
+        draws = {"augment/shift": own["shift"].reshape(rows, 2)}
+    for theirs, ours in winner_b.masks(own).items():
+        draws[f"kept/{ours}"] = own[theirs].reshape(rows, -1) > 0
+    return draws
+
+
+def note_passes(learner: PhasicLearner) -> list[tuple[torch.Tensor, PhasicOutput]]:
+    """Keep the observations and the outputs of all passes of all heads, from now on."""
+    replica, passes = learner._updater.replicas[0], []
+    forward = replica.forward
+
+    def noted(obs, *inputs, **options):
+        passes.append((obs, forward(obs, *inputs, **options)))
+        return passes[-1][1]
+
+    replica.forward = noted
+    return passes
+
+
+def assert_passes(passes: list[tuple[torch.Tensor, PhasicOutput]], own: Golden, data) -> None:
+    """Compare the clean pass and the changed one: observations, logits and values."""
+    for (seen, output), obs, name in zip(
+        passes, (data["ob"], own["ob_aug"]), ("clean", "aug"), strict=True
+    ):
+        np.testing.assert_array_equal(seen.numpy().reshape(obs.shape), obs)
+        for found, expected in (
+            (output.logits, own[f"logits_{name}"]),
+            (output.vf, own[f"value_{name}"]),
+        ):
+            outputs = found.detach().numpy().reshape(expected.shape)
+            np.testing.assert_allclose(outputs, expected, **winner_b.OUTPUT)
+
+
+def assert_drac_losses(config, stats: dict[str, torch.Tensor], own: Golden) -> None:
+    found = {key: float(value) for key, value in stats.items()}
+    ppo = found["loss_pi"] + found["loss_vf"]
+    found |= {
+        "ppo_loss": ppo,
+        "data_aug_loss": (found["loss_total"] - ppo) / config.drac_weight,
+        "vf": found["loss_vf"] / config.vf_loss_coeff,
+    }
+    for ours, theirs in (
+        ("drac_value", "value_term"),
+        ("drac_policy", "policy_term"),
+        ("data_aug_loss", "data_aug_loss"),
+        ("ppo_loss", "ppo_loss"),
+        ("loss_total", "loss_total"),
+        ("policy_gradient_loss", "pg"),
+        ("vf", "vf"),
+        ("entropy", "entropy"),
+    ):
+        expected = own.number(theirs)
+        np.testing.assert_allclose(found[ours], expected, **winner_b.LOSS, err_msg=theirs)
+    np.testing.assert_allclose(found["grad_norm"], own.number("grad_norm_raw"), **winner_b.NORM)
+
+
 @pytest.mark.parametrize("path, case", winner_files.cases("b_drac", "policy_term"), ids=case_id)
 def test_the_drac_loss_and_one_update(path, case):
     golden = golden_files.load(path)
@@ -201,40 +242,29 @@ def test_the_drac_loss_and_one_update(path, case):
         model={"dropout": hp.number("dropout")},
         nminibatch=1,
         n_aux_epochs=0,
-        drac_augmentation=f"{__name__}.Recorded",
+        drac_augmentation="random_translate" if "shift" in own else f"{__name__}.Recorded",
         **winner_b.options(hp),
     )
-    masks = winner_b.masks(own)
-
-    def draw(shape):
-        draws = {"augment/row": np.arange(rows)}
-        for theirs, ours in masks.items():
-            draws[f"kept/{ours}"] = own[theirs].reshape(rows, -1) > 0
-        return draws
-
-    raw = config.copy(copy_frozen=False)
-    raw.update_from_dict({"grad_clip": None, "grad_clip_elementwise": None})
-    for each, name in ((raw, "grad_raw"), (config, "param1")):
-        drawn = iter([np.arange(rows), np.zeros(1, np.int64)])
-        learner = winner_b.make_learner(each, golden, "param0", drawn, draw)
-        batch = PolicyBatch(
-            data["ob"],
-            data["action"],
-            data["old_logp"],
-            data["adv"],
-            data["vtarg"],
-            data["old_value"],
-            prev_actions=data["prev_action"],
-        )
-        (step,) = learner.policy_steps(batch)
-        found = {key: float(value) for key, value in step.stats.items()}
-        np.testing.assert_allclose(found["drac_value"], own.number("value_term"), **winner_b.LOSS)
-        np.testing.assert_allclose(found["drac_policy"], own.number("policy_term"), **winner_b.LOSS)
-        np.testing.assert_allclose(found["loss_total"], own.number("loss_total"), **winner_b.LOSS)
-        np.testing.assert_allclose(found["policy_gradient_loss"], own.number("pg"), **winner_b.LOSS)
-        np.testing.assert_allclose(found["entropy"], own.number("entropy"), **winner_b.LOSS)
-        np.testing.assert_allclose(found["grad_norm"], own.number("grad_norm_raw"), **winner_b.NORM)
-        if name == "grad_raw":
-            winner_files.assert_gradients(learner.network, winner_files.named(own, name))
-        else:
-            winner_b.assert_weights(learner, own, name)
+    drawn = iter([np.arange(rows), np.zeros(1, np.int64)])
+    draws = drac_draws(own, rows)
+    learner = winner_b.make_learner(config, golden, "param0", drawn, lambda shape: draws)
+    passes = note_passes(learner)
+    of_transform = {k.removeprefix(AUGMENT): v for k, v in draws.items() if k.startswith(AUGMENT)}
+    mask = learner._drac._augmentation.policy_mask(of_transform)
+    np.testing.assert_array_equal(mask, own["policy_mask"].reshape(rows))
+    batch = PolicyBatch(
+        data["ob"],
+        data["action"],
+        data["old_logp"],
+        data["adv"],
+        data["vtarg"],
+        data["old_value"],
+        prev_actions=data["prev_action"],
+    )
+    (step,) = learner.policy_steps(batch)
+    assert_passes(passes, own, data)
+    assert_drac_losses(config, step.stats, own)
+    at_once = Golden({k: v[None] for k, v in own.arrays.items() if k.startswith("grad_")})
+    winner_b.assert_step_gradients(learner, at_once, 0)
+    winner_b.assert_gradients(learner, own)
+    winner_b.assert_weights(learner, own, "param1")

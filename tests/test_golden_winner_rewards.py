@@ -29,14 +29,19 @@ def test_step_by_step_normalisation_of_consecutive_batches(path, case):
         reward_scale=golden.number("scale_reward"),
         **normalisation_options(golden, whole.number("discount")),
     )
-    pipeline, before = reward_pipeline(config), None
+    pipeline, by_step, before = reward_pipeline(config), reward_pipeline(config), None
     for i in range(batches):
         done = golden["done"][i]
-        rewards = pipeline(golden["reward_raw"][i].T, firsts_of(done, before).T, np.arange(envs))
+        raw, firsts = golden["reward_raw"][i].T, firsts_of(done, before).T
+        rewards = pipeline(raw, firsts, np.arange(envs))
         before = done[:, -1]
         np.testing.assert_allclose(rewards.T, golden["reward"][i], **CLOSE)
         if not golden["standardize_rewards"]:
             continue
+        for t in range(steps):
+            by_step(raw[t : t + 1], firsts[t : t + 1], np.arange(envs))
+            returns = by_step.transform.returns
+            np.testing.assert_allclose(returns, golden["ret"][i][:, t], **CLOSE)
         transform = pipeline.transform
         assert isinstance(transform, StepTransform)
         assert transform.eps == whole.number("epsilon")

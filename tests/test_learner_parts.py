@@ -278,7 +278,9 @@ def test_entropy_rises_where_observations_repeat_and_falls_back():
     steps = np.array([0, 8])
     assert rule.observe(np.array([2, 8]), steps) == 0.01, "u is exactly 0.9"
     assert rule.observe(np.array([2, 7]), steps) == 0.02
+    assert rule.fraction_unique == 0.85
     assert rule.observe(None, None) == 0.02, "as it was"
+    assert np.isnan(rule.fraction_unique)
     assert rule.observe(np.array([2, 10]), steps) == 0.01
 
 

@@ -11,11 +11,13 @@ import winner_models
 from golden_files import Golden
 
 from rllib_ppg import PPGConfig
+from rllib_ppg.core.clipping import GradientClip
 from rllib_ppg.core.distributions import ActionSpec
 from rllib_ppg.core.learner import AuxPhase, PhasicLearner, PolicyBatch
 from rllib_ppg.core.segments import SegmentStore
 
 LOSS = {"rtol": 2e-5, "atol": 5e-5}
+ENTROPY = {"rtol": 1e-5, "atol": 1e-6}
 NORM = {"rtol": 1e-4, "atol": 0}
 OUTPUT = {"rtol": 0, "atol": 6e-5}
 WEIGHTS = 1e-5
@@ -73,6 +75,38 @@ def make_config(golden: Golden, num_envs: int, num_steps: int, **more: Any) -> P
     return config
 
 
+class NotedClip(GradientClip):
+    """Keeps the newest gradient as it was before each part of clipping.
+
+    Attributes:
+        raw: Before.
+        elementwise_clipped: After it was clipped element by element.
+    """
+
+    raw: list[torch.Tensor]
+    elementwise_clipped: list[torch.Tensor]
+
+    def __call__(self, parameters: Any, grad_clip: float | None) -> torch.Tensor:
+        assert self.adaptive is None, "clipping twice would count twice"
+        own = [p for p in parameters if p.grad is not None]
+        self.raw = [p.grad.clone() for p in own]
+        super().__call__(parameters, None)
+        self.elementwise_clipped = [p.grad.clone() for p in own]
+        for parameter, gradient in zip(own, self.raw, strict=True):
+            parameter.grad.copy_(gradient)
+        return super().__call__(parameters, grad_clip)
+
+
+def gradients(learner: PhasicLearner, part: str) -> dict[str, torch.Tensor]:
+    """The newest gradient by parameter: "raw", "elem" or "final", as the files call it."""
+    found = winner_files.gradients_of(learner.network)
+    if part == "final":
+        return found
+    clip = learner._clip
+    noted = clip.raw if part == "raw" else clip.elementwise_clipped
+    return dict(zip(found, noted, strict=True))
+
+
 def make_learner(
     config: PPGConfig,
     golden: Golden,
@@ -81,7 +115,7 @@ def make_learner(
     draw: Callable[..., Any] | None = None,
 ) -> PhasicLearner:
     settings = config.model["custom_model_config"]
-    return PhasicLearner(
+    learner = PhasicLearner(
         winner_models.loaded_network(golden, prefix, settings),
         ActionSpec("categorical", (golden.count("cfg/nact"),)),
         config.policy_phase_settings(),
@@ -90,6 +124,13 @@ def make_learner(
         permutation=golden_files.replay(permutations),
         draw_noise=draw,
     )
+    note_clipping(learner)
+    return learner
+
+
+def note_clipping(learner: PhasicLearner) -> None:
+    """Let `gradients` tell of the learner's steps."""
+    learner._clip.__class__ = NotedClip
 
 
 def epochs_of(minibatches: list[np.ndarray], rows: int) -> list[list[np.ndarray]]:
@@ -144,10 +185,26 @@ def kl_from(learner: PhasicLearner, batch: PolicyBatch, old: np.ndarray, rows: n
     return float(spec.distribution(old_logits).kl(spec.distribution(logits)).mean())
 
 
-def gradient_norm(learner: PhasicLearner) -> float:
-    """Norm of the gradient that the last step was made with."""
-    grads = [p.grad for p in learner.network.parameters() if p.grad is not None]
-    return float(torch.nn.utils.get_total_norm(grads))
+def assert_step_gradients(learner: PhasicLearner, golden: Golden, k: int) -> None:
+    """Compare the norms of step k's gradient before, between and after both clips."""
+    for part in ("raw", "elem", "final"):
+        found = list(gradients(learner, part).values())
+        if f"grad_norm_{part}" in golden:
+            norm = float(torch.nn.utils.get_total_norm(found))
+            np.testing.assert_allclose(norm, golden[f"grad_norm_{part}"][k], **NORM, err_msg=part)
+        if f"grad_absmax_{part}" in golden:
+            largest = max(float(gradient.abs().max()) for gradient in found)
+            np.testing.assert_allclose(largest, golden[f"grad_absmax_{part}"][k], **NORM)
+
+
+def assert_gradients(learner: PhasicLearner, golden: Golden) -> None:
+    """Compare all gradients of the newest step that are recorded; the others must have none."""
+    for part in ("raw", "elem", "final"):
+        expected = winner_files.named(golden, f"grad_{part}")
+        if expected:
+            found = gradients(learner, part)
+            winner_files.assert_gradients(found, expected)
+            assert set(found) == set(expected)
 
 
 def adam_steps(learner: PhasicLearner) -> int:
@@ -168,11 +225,13 @@ def assert_policy_step(
     coefficient = learner.policy_settings.vf_loss_coeff
     np.testing.assert_allclose(found["loss_vf"] / coefficient, golden["vf"][k], **LOSS)
     np.testing.assert_allclose(found["entropy"], golden["entropy"][k], **LOSS)
+    unique = learner._entropy.fraction_unique
+    np.testing.assert_allclose(unique, golden["fraction_unique"][k], **ENTROPY)
     used = learner._entropy.current
-    np.testing.assert_allclose(used, golden["entropy_coeff"][k], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(used, golden["entropy_coeff"][k], **ENTROPY)
     np.testing.assert_allclose(found["negent"], -used * found["entropy"], rtol=1e-5)
     np.testing.assert_allclose(found["grad_norm"], golden["grad_norm_raw"][k], **NORM)
-    np.testing.assert_allclose(gradient_norm(learner), golden["grad_norm_final"][k], **NORM)
+    assert_step_gradients(learner, golden, k)
     assert adam_steps(learner) == golden["adam_step"][k]
 
 
@@ -185,7 +244,7 @@ def assert_aux_step(
     np.testing.assert_allclose(found["loss_total"], golden["loss_total"][k], **LOSS)
     assert "vf_aux" not in found
     np.testing.assert_allclose(found["grad_norm"], golden["grad_norm_raw"][k], **NORM)
-    np.testing.assert_allclose(gradient_norm(learner), golden["grad_norm_final"][k], **NORM)
+    assert_step_gradients(learner, golden, k)
     assert adam_steps(learner) == golden["adam_step"][k]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ class EntropyCoefficient:
 
     Attributes:
         repeating: Whether the alternate weight holds at present.
+        fraction_unique: u of the newest minibatch; NaN without counts.
 
     Source: wulfebw/neurips2020-procgen@e131684, adaptive entropy.
     """
@@ -32,6 +34,7 @@ class EntropyCoefficient:
     alternate: float | None = None
     threshold: float = 0.9
     repeating: bool = False
+    fraction_unique: float = math.nan
 
     @property
     def current(self) -> float:
@@ -51,10 +54,13 @@ class EntropyCoefficient:
         Returns:
             The weight.
         """
-        if self.alternate is not None and num_unique_states is not None:
+        self.fraction_unique = math.nan
+        if num_unique_states is not None:
             assert episode_step is not None
             share = num_unique_states / (np.asarray(episode_step, np.float64) + 2)
-            self.repeating = bool(share.mean() < self.threshold)
+            self.fraction_unique = float(share.mean())
+            if self.alternate is not None:
+                self.repeating = self.fraction_unique < self.threshold
         return self.current
 
     def get_state(self) -> dict[str, Any]:
