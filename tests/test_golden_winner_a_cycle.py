@@ -1,6 +1,6 @@
 """Whole runs of `PPG` as the generalization winner against its numbers: the order of all steps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations, count
 from typing import Any
 
@@ -15,6 +15,7 @@ from golden_files import Golden, case_id
 from winner_replay import Recording
 
 from rllib_ppg import PPG
+from rllib_ppg.algorithm.rollout import Rollout
 from rllib_ppg.core.aux_phase import AuxPhase, AuxStep
 from rllib_ppg.core.learner import PolicyBatch, PolicyStep
 from rllib_ppg.core.reward_norm import StepTransform
@@ -117,7 +118,18 @@ class Comparison:
         self.learner = algorithm._learner
         self.iteration, self.phase = -1, -1
         self.phases: list[tuple[AuxPhase, winner_a.AuxComparison]] = []
+        self.note_episodes, algorithm._note_episodes = algorithm._note_episodes, self.episodes
         winner_replay.watch(algorithm, self.policy_phase, self.aux_phase)
+
+    def episodes(self, rollouts: Sequence[Rollout], *acting: Any) -> None:
+        """Compare the episodes of the iteration that begins to be learned from."""
+        (rollout,) = rollouts
+        batch = self.golden.below("batch")
+        mine = batch["ep_iter"] == self.iteration + 1
+        own = Golden({k: v[mine] for k, v in batch.arrays.items() if k.startswith("ep_")})
+        dones = rollout.batch["terminateds"] | rollout.batch["truncateds"]
+        winner_a.assert_episodes(rollout.ended_returns, rollout.ended_lengths, dones, own)
+        self.note_episodes(rollouts, *acting)
 
     def policy_phase(self, batch: PolicyBatch, steps: Iterator[PolicyStep]) -> Iterator[PolicyStep]:
         self.iteration += 1

@@ -1,5 +1,7 @@
 """The generalization winner's policy phase against its numbers, from raw rewards to weights."""
 
+from types import SimpleNamespace
+
 import golden_files
 import numpy as np
 import pytest
@@ -8,11 +10,22 @@ import winner_files
 from golden_files import case_id
 from winner_files import firsts_of
 
+from rllib_ppg._ray_compat import RLlibCallback
+from rllib_ppg.algorithm.episodes import EpisodeTracker
 from rllib_ppg.algorithm.parts import reward_pipeline
 from rllib_ppg.core.learner import PolicyBatch
 from rllib_ppg.core.returns import compute_gae, standardize
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@pytest.mark.parametrize("path", winner_files.paths("a_policy_phase"), ids=case_id)
+def test_the_episodes_of_the_batch(path):
+    data = golden_files.load(path).below("batch")
+    tracker = EpisodeTracker(SimpleNamespace(callbacks=RLlibCallback()), len(data["done"]))
+    for rewards, dones in zip(data["reward_raw"].T, data["done"].T, strict=True):
+        tracker.step(rewards, dones, None)
+    winner_a.assert_episodes(*tracker.pop_ended(), data["done"], data)
 
 
 @pytest.mark.parametrize("path, case", winner_files.cases("a_policy_phase", "adv_std"), ids=case_id)

@@ -82,6 +82,22 @@ def aux_options(hp: Golden, num_steps: int) -> dict[str, Any]:
     }
 
 
+def assert_episodes(
+    returns: np.ndarray, lengths: np.ndarray, dones: np.ndarray, golden: Golden
+) -> None:
+    """Compare the episodes that ended in a batch, in order of its rows.
+
+    Args:
+        returns: Their raw returns (K,).
+        lengths: Their lengths (K,).
+        dones: Where they ended (N, T).
+        golden: The batch, with one iteration's episodes.
+    """
+    np.testing.assert_allclose(returns, golden["ep_return"], rtol=1e-9, atol=0)
+    np.testing.assert_array_equal(lengths, golden["ep_length"])
+    np.testing.assert_array_equal(np.flatnonzero(dones), golden["ep_row"])
+
+
 def is_whole(hp: Golden, segments: int) -> bool:
     """Whether auxiliary minibatches of segments, if it has such, are all of the same size."""
     return bool(hp["flattened_buffer"]) or segments % hp.count("aux_mbsize") == 0
