@@ -173,6 +173,7 @@ PHASE = {
     "n_pi": ({"n_pi": 4}, "n_pi was 2 and is 4"),
     "steps": ({"rollout_fragment_length": 8}, "rollout_fragment_length was 16 and is 8"),
     "epochs": ({"n_aux_epochs": 2}, "n_aux_epochs was 1 and is 2"),
+    "no phases": ({"max_aux_phases": 0}, "n_aux_epochs was 1 and is 0"),
     "minibatch": ({"aux_mbsize": 4}, "aux_mbsize was 8 and is 4"),
     "unit": ({"minibatch_unit": "step"}, "minibatch_unit was segment and is step"),
     "stack": ({"frame_stack": 2}, "frame_stack was 1 and is 2"),

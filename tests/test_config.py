@@ -202,6 +202,7 @@ def test_step_minibatches_may_be_finer_than_environments():
 
 def test_without_auxiliary_phases_their_sizes_do_not_matter():
     valid(num_envs=12, nminibatch=4, n_pi=2, aux_mbsize=5, n_aux_epochs=0)
+    valid(num_envs=12, nminibatch=4, n_pi=2, aux_mbsize=5, max_aux_phases=0)
 
 
 # ---- what PPG does not support
@@ -324,9 +325,10 @@ def test_the_store_holds_a_phase_or_an_iteration_where_there_is_no_auxiliary_pha
     frame = ((64, 64, 3), np.uint8)
     assert valid().store_bytes(*frame) == pytest.approx(6.44e9, rel=0.01)
     assert valid(num_envs=256).store_bytes(*frame) == pytest.approx(25.8e9, rel=0.01)
-    ppo = valid(n_aux_epochs=0)
-    assert ppo.store_segments() == 64 and valid().store_segments() == 64 * 32
-    assert ppo.store_bytes(*frame) * 32 == valid().store_bytes(*frame)
+    assert valid().store_segments() == 64 * 32
+    for ppo in (valid(n_aux_epochs=0), valid(max_aux_phases=0)):
+        assert ppo.store_segments() == 64
+        assert ppo.store_bytes(*frame) * 32 == valid().store_bytes(*frame)
 
 
 def test_rows_of_a_pass_depend_on_observations_and_device_as_documented():

@@ -86,6 +86,15 @@ def test_rows_of_a_pass_are_those_of_the_learners_device_and_minibatch(
     assert any(expected in line for line in arithmetic(made))
 
 
+@pytest.mark.parametrize("off", ["n_aux_epochs", "max_aux_phases"])
+def test_a_run_without_auxiliary_phases_says_which_key_leaves_them_out(tmp_path: Path, off: str):
+    (made,) = check(experiment(tmp_path, f"{{{off}: 0}}", env="procgen")).configs
+    (line,) = (line for line in arithmetic(made) if "auxiliary phase" in line)
+    assert line.endswith(f" none ({off} 0: PPO)")
+    (line,) = (x for x in budget_lines(made, {"timesteps_total": 10**7}) if "auxiliary" in x)
+    assert line.endswith(" 0 phases, 0 optimiser steps")
+
+
 def test_a_wrong_experiment_is_refused_as_by_the_run_itself(capsys: pytest.CaptureFixture[str]):
     run = command(
         capsys, "train", "--run", "PPG", "--env", "CartPole-v1", "--dry-run", "--set", "x=1"
@@ -203,6 +212,7 @@ def test_times_of_the_phases_add_up_their_rows():
     assert speeds.iteration_s(made) == (128.0, 128 * 2.5)
     assert speeds.aux_phase_s(made) == 256 * (0.25 + 9.0)
     assert speeds.aux_phase_s(config(n_aux_epochs=0)) == 0.0
+    assert speeds.aux_phase_s(config(max_aux_phases=0)) == 0.0
 
 
 def test_skipped_iterations_and_the_limit_of_phases_are_in_the_times():
@@ -217,6 +227,7 @@ def test_skipped_iterations_and_the_limit_of_phases_are_in_the_times():
     for seconds, iterations in ((cycle - 1, 3), (cycle + 256, 4), (2 * cycle + 10 * 256, 16)):
         assert speeds.steps_within(made, seconds) == iterations * 128
     assert speeds.steps_within(config(**keys, n_aux_epochs=0), 512) == 256
+    assert speeds.steps_within(config(**keys, max_aux_phases=0), 512) == 256
     length = RunLength(steps=0, sampled=11, learned=10, aux_phases=2)
     assert speeds.run_s(made, length) == 11 * 128 + 10 * 128 + 2 * aux
 

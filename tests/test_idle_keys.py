@@ -120,6 +120,16 @@ def test_a_line_names_what_an_auxiliary_phase_left_out_would_have_used(keys, nam
     assert not config.recomputes_targets
 
 
+def test_no_auxiliary_phases_leave_out_the_same_as_no_epochs():
+    config = make(max_aux_phases=0, n_aux_epochs=3, aux_skips=1, aux_value_targets="recomputed")
+    assert idle_notes(config) == [
+        "max_aux_phases=0 leaves the auxiliary phase out, so n_aux_epochs, aux_value_targets, "
+        "aux_skips have no effect."
+    ]
+    assert not config.recomputes_targets
+    assert idle_notes(make(max_aux_phases=0)) == idle_notes(make(n_aux_epochs=0)) == []
+
+
 def test_dropout_is_used_by_drac_too():
     assert idle_notes(make(n_aux_epochs=0, **DRAC, **network(dropout=0.1))) == []
 

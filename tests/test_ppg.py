@@ -92,14 +92,15 @@ def test_only_policy_iterations_sample(results):
     assert last["num_agent_steps_sampled"] == last["num_agent_steps_trained"] == 128
 
 
-@pytest.mark.parametrize("epochs", [0, 1])
-def test_without_auxiliary_epochs_there_is_never_an_auxiliary_phase(ray_local, epochs: int):
-    algorithm = build(n_aux_epochs=epochs)
+@pytest.mark.parametrize("keys", [{"n_aux_epochs": 0}, {"max_aux_phases": 0}, {"n_aux_epochs": 1}])
+def test_without_auxiliary_epochs_or_phases_there_is_never_one(ray_local, keys: dict[str, int]):
+    algorithm = build(**keys)
     stats = [stats_of(algorithm.train()) for _ in range(5)]
-    assert any(s["phase/in_aux_phase"] for s in stats) is (epochs > 0)
-    if not epochs:
+    without = 0 in keys.values()
+    assert any(s["phase/in_aux_phase"] for s in stats) is not without
+    if without:
         assert [s["phase/policy_iterations_total"] for s in stats] == [1, 2, 3, 4, 5]
-        assert all(s["phase/stored_segments"] == 0 for s in stats)
+        assert all(s["phase/stored_segments"] == s["phase/aux_epochs"] == 0 for s in stats)
 
 
 def test_separate_epochs_make_separate_steps(ray_local):

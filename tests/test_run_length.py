@@ -78,7 +78,8 @@ def test_the_first_end_counts():
 
 
 def test_phases_are_counted_with_their_skipped_iterations_and_their_limit():
-    assert run_length(config(n_aux_epochs=0), {"timesteps_total": 10_000_000}).aux_phases == 0
+    for off in ({"n_aux_epochs": 0}, {"max_aux_phases": 0}):
+        assert run_length(config(**off), {"timesteps_total": 10_000_000}).aux_phases == 0
     made = config(n_pi=4, aux_skips=1, max_aux_phases=2)
     found = [run_length(made, {"timesteps_total": n * ROWS}).aux_phases for n in (5, 6, 11, 99)]
     assert found == [0, 1, 2, 2]

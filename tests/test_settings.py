@@ -53,6 +53,7 @@ BAD_VALUES = {
     "lr": [0, -1e-3, 2, "True,", math.inf],
     "n_pi": [0, -3, 2.5, "many", True],
     "n_aux_epochs": [-1, 0.5],
+    "max_aux_phases": [-1, 0.5],
     "num_envs": [0, -64, 10**9, "auto"],
     "num_env_runners": [-1, "automatic", 1.5],
     "num_gpus": [-1, 1.5, "yes", 5000],

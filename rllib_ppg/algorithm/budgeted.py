@@ -33,7 +33,7 @@ class Budgeted(Resumable):
 
     def _look_ahead(self) -> None:
         """End the run here if the time may not suffice for another training iteration."""
-        slice_s = self.config.aux_slice_s if self.config.n_aux_epochs else 0.0
+        slice_s = self.config.aux_slice_s if self.config.has_aux_phases else 0.0
         then = self._clock.elapsed_s + self._clock.ahead_s(slice_s)
         if not self._finished and self._budget.time_is_up(then):
             self._finish(self._env_steps)

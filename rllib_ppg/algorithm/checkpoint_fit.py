@@ -64,6 +64,7 @@ def describe(config: PPGConfig, policy: PPGTorchPolicy, frame_stack: int) -> dic
         "num_env_runners": config.num_env_runners,
         "joint_epochs": config.policy_phase_settings().joint,
         "phase": {name: getattr(config, name) for name in _PHASE_KEYS}
+        | ({} if config.has_aux_phases else {"n_aux_epochs": 0})  # max_aux_phases=0 says the same
         | {"frame_stack": frame_stack}
         | {n: v for n in _PHASE_PARTS if (v := getattr(config, n)) != DEFAULTS[n]},
         "checkpoint_store": config.checkpoint_store,

@@ -212,7 +212,7 @@ class PPGConfig(AlgorithmConfig):
         else:
             what = "num_envs x rollout_fragment_length"
             resources.check_divides("nminibatch", self.nminibatch, rows, what)
-        if self.n_aux_epochs and self.aux_mbsize_rows is None:
+        if self.has_aux_phases and self.aux_mbsize_rows is None:
             segments = self.n_pi * self.num_envs
             resources.check_divides("aux_mbsize", self.aux_mbsize, segments, "n_pi x num_envs")
 
@@ -282,7 +282,7 @@ class PPGConfig(AlgorithmConfig):
         """Rows of a minibatch of the policy phase and, where there is one, the auxiliary one."""
         rows = self.num_envs * self.rollout_fragment_length
         sizes = [self.mbsize_rows or rows // self.nminibatch]
-        if self.n_aux_epochs:
+        if self.has_aux_phases:
             sizes.append(self.aux_mbsize_rows or self.aux_mbsize * self.rollout_fragment_length)
         return sizes
 
@@ -296,6 +296,17 @@ class PPGConfig(AlgorithmConfig):
         steps = self.rollout_fragment_length
         rows = self.n_pi * self.num_envs * steps
         return math.ceil(rows / (self.aux_mbsize_rows or self.aux_mbsize * steps))
+
+    @property
+    def has_aux_phases(self) -> bool:
+        """Whether auxiliary phases follow at all; a run without them is PPO."""
+        return self.without_aux_phases is None
+
+    @property
+    def without_aux_phases(self) -> str | None:
+        """The key that leaves auxiliary phases out, by its 0; None where they follow."""
+        off = (name for name in ("n_aux_epochs", "max_aux_phases") if getattr(self, name) == 0)
+        return next(off, None)
 
     @property
     def aux_unit(self) -> Literal["segment", "step"]:
@@ -333,7 +344,7 @@ class PPGConfig(AlgorithmConfig):
 
     def store_segments(self) -> int:
         """Segments that the learner's store holds: a phase's, or an iteration's without one."""
-        return self.num_envs * (self.n_pi if self.n_aux_epochs else 1)
+        return self.num_envs * (self.n_pi if self.has_aux_phases else 1)
 
     def store_bytes(self, obs_shape: tuple[int, ...], obs_dtype: Any, frame_stack: int = 1) -> int:
         """Bytes of the frame store for observations of this shape and dtype."""
@@ -353,7 +364,7 @@ class PPGConfig(AlgorithmConfig):
     @property
     def recomputes_targets(self) -> bool:
         """Whether the store keeps what value targets are computed anew from."""
-        return bool(self.n_aux_epochs) and self.aux_value_targets == "recomputed"
+        return self.has_aux_phases and self.aux_value_targets == "recomputed"
 
     @property
     def uses_gpu(self) -> bool:

@@ -58,7 +58,7 @@ def check_augmentations(config: Any, space: Any) -> None:
     """
     for key in ("aux_augmentation", "drac_augmentation"):
         augmentation = augmentation_of(config, key)
-        used = config.n_aux_epochs if key == "aux_augmentation" else config.drac_weight
+        used = config.has_aux_phases if key == "aux_augmentation" else config.drac_weight
         if augmentation is None or not used:
             continue
         try:

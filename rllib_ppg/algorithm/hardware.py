@@ -83,7 +83,7 @@ def check_gpus(config: PPGConfig) -> None:
 
 def slow_notes(config: PPGConfig) -> list[str]:
     """Say which keys of a checked configuration are for GPUs, where there is none to learn on."""
-    names = ["policy_precision", *(["aux_precision"] if config.n_aux_epochs else [])]
+    names = ["policy_precision", *(["aux_precision"] if config.has_aux_phases else [])]
     return [
         f"{name}: float16 is for GPUs; the learner has none, and takes about twenty times as long "
         f"as with {name}: float32."

@@ -35,8 +35,8 @@ _REPLACED: Mapping[str, str] = {
 }
 
 AUX_KEYS = (
-    "n_pi", "aux_lr", "aux_lr_schedule", "aux_mbsize", "aux_mbsize_rows", "aux_minibatch_unit",
-    "aux_num_accumulates", "beta_clone", "vf_true_weight", "aux_augmentation",
+    "n_pi", "n_aux_epochs", "aux_lr", "aux_lr_schedule", "aux_mbsize", "aux_mbsize_rows",
+    "aux_minibatch_unit", "aux_num_accumulates", "beta_clone", "vf_true_weight", "aux_augmentation",
     "aux_value_targets", "aux_skips", "max_aux_phases", "aux_slice_s", "aux_precision",
     "overlap_aux",
 )  # fmt: skip
@@ -102,12 +102,12 @@ def idle_notes(config: PPGConfig) -> list[str]:
 
 
 def _idle(config: PPGConfig) -> Iterator[tuple[str, list[str]]]:
-    if not config.n_aux_epochs:
-        names = _set(config, AUX_KEYS)
+    if off := config.without_aux_phases:
+        names = [name for name in _set(config, AUX_KEYS) if name != off]
         if _dropout(config) and not config.drac_weight:
             names.append("dropout")
         if names:
-            yield "n_aux_epochs=0 leaves the auxiliary phase out", names
+            yield f"{off}=0 leaves the auxiliary phase out", names
     if not config.normalize_rewards:
         names = _set(config, _REWARD_KEYS)
         if names:
@@ -130,7 +130,7 @@ def _rate_problems(config: PPGConfig) -> Iterator[str]:
         return
     one = config.optimizers == "one"
     without = {"value": "the value has no Adam of its own"}
-    if one and config.n_aux_epochs:
+    if one and config.has_aux_phases:
         without["aux"] = "the auxiliary phase has none"
     for phase, why in without.items():
         for end in ("lr_schedule", "lr"):

@@ -235,8 +235,10 @@ class LearningSettings(BaseModel):
         description="Policy iterations at the beginning of each phase that its auxiliary phase "
         "does not learn from; it comes after aux_skips + n_pi iterations.",
     )
-    max_aux_phases: Annotated[Integer, Field(ge=1, le=1_000_000)] | None = Field(
-        None, description="After this many auxiliary phases there are no more. None: no limit."
+    max_aux_phases: Annotated[Integer, Field(ge=0, le=1_000_000)] | None = Field(
+        None,
+        description="After this many auxiliary phases there are no more. None: no limit; 0: no "
+        "auxiliary phase (PPO).",
     )
     aux_slice_s: Annotated[Number, Field(gt=0)] = Field(
         30.0,

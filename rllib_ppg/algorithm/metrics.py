@@ -61,7 +61,7 @@ _OF_ALL: dict[str, str] = {
     "phase/n_pi": "Policy iterations of a whole phase.",
     "phase/in_aux_phase": "1 if this iteration was a slice of an auxiliary phase, else 0.",
     "phase/aux_epoch": "Epoch of the auxiliary phase; 0 is the pass that records the old policy.",
-    "phase/aux_epochs": "Epochs of an auxiliary phase (n_aux_epochs).",
+    "phase/aux_epochs": "Epochs of an auxiliary phase (n_aux_epochs); 0 without.",
     "phase/aux_progress": "Share of the auxiliary phase that is done, 0 to 1.",
     "phase/aux_phases": "Auxiliary phases completed in all.",
     "phase/policy_iterations_total": "Policy iterations in all.",

@@ -100,7 +100,7 @@ def run_budget(config: PPGConfig) -> RunBudget:
 
 def phase_plan(config: PPGConfig) -> PhasePlan:
     """Make what says when auxiliary phases follow."""
-    most = config.max_aux_phases if config.n_aux_epochs else 0
+    most = config.max_aux_phases if config.has_aux_phases else 0
     return PhasePlan(config.n_pi, config.aux_skips, most)
 
 
@@ -241,7 +241,7 @@ def _minibatch_problems(config: PPGConfig) -> Iterator[str]:
     pi, vf = config.n_epoch_pi, config.n_epoch_vf
     for epochs in {pi} if pi == vf else {pi, vf}:
         yield from _leftover("num_accumulates", config.num_accumulates, epochs * pieces)
-    if not config.n_aux_epochs:
+    if not config.has_aux_phases:
         return
     stored = rows * config.n_pi
     yield from _rows_problems("aux_mbsize_rows", config.aux_mbsize_rows, config.aux_unit, stored)

@@ -344,7 +344,7 @@ class PPG(Evaluating):
             "phase/policy_iterations": self._plan.stored,
             "phase/n_pi": self.config.n_pi,
             "phase/in_aux_phase": float(in_aux),
-            "phase/aux_epochs": self.config.n_aux_epochs,
+            "phase/aux_epochs": self.config.n_aux_epochs if self.config.has_aux_phases else 0,
             "phase/aux_phases": self._totals["aux_phases"],
             "phase/policy_iterations_total": self._totals["policy_iterations"],
             "phase/stored_segments": self._store.count,

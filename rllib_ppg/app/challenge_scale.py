@@ -68,7 +68,7 @@ class Sizes:
 def sizes_of(config: PPGConfig) -> Sizes:
     """The sizes of a checked configuration."""
     found = Sizes(config.num_envs, config.rollout_fragment_length, 0)
-    if not config.n_aux_epochs:
+    if not config.has_aux_phases:
         return found
     return replace(found, n_pi=config.n_pi, skips=config.aux_skips, most=config.max_aux_phases)
 
@@ -145,7 +145,7 @@ def scaled_config(
         "rollout_fragment_length": found.fragment,
         **policy_minibatches(checked, found.num_envs, found.rows),
     }
-    if found.n_pi and checked.n_aux_epochs:
+    if found.n_pi and checked.has_aux_phases:
         changes |= {"n_pi": found.n_pi, "aux_skips": found.skips}
         changes |= aux_minibatches(checked, found.n_pi, found.num_envs, found.fragment)
     if isinstance(config.get("num_env_runners"), int) and config["num_env_runners"]:

@@ -196,7 +196,7 @@ def arithmetic(config: PPGConfig) -> Iterator[str]:
         f"{epochs} of {counted(minibatches, 'minibatch')} of {size:,} rows: "
         f"{counted(policy_updates(config), 'optimiser step')}",
     )
-    if config.n_aux_epochs:
+    if config.has_aux_phases:
         count = config.aux_minibatches()
         size = config.aux_mbsize_rows or config.aux_mbsize * steps
         most = config.max_aux_phases
@@ -208,7 +208,7 @@ def arithmetic(config: PPGConfig) -> Iterator[str]:
             f"{size:,} rows: {counted(aux_updates(config), 'optimiser step')}",
         )
     else:
-        yield _field("auxiliary phase", "none (n_aux_epochs 0: PPO)")
+        yield _field("auxiliary phase", f"none ({config.without_aux_phases} 0: PPO)")
     micro = config.rows_per_pass(images=is_image(observation_space(config)), gpu=config.uses_gpu)
     whole = micro is None or micro >= config.minibatch_rows()
     yield _field("at a time", "whole minibatches" if whole else f"{micro:,} rows a pass")
@@ -257,7 +257,7 @@ def _time(config: PPGConfig, plan: Plan, trials: int, at_once: int) -> Iterator[
     yield _field("network", f"{speeds.parameters:,} parameters")
     yield _field("sampling", f"{_precise(sampling)} an iteration, {rows / sampling:,.0f} steps/s")
     yield _field("policy phase", f"{_precise(learning)} an iteration")
-    if config.n_aux_epochs:
+    if config.has_aux_phases:
         yield _field("auxiliary phase", f"{_precise(aux)} each")
     yield _field("all phases", f"{speeds.pace(config):,.0f} steps/s")
     yield from _total(config, stop, speeds)

@@ -60,7 +60,7 @@ class Speeds:
 
     def aux_phase_s(self, config: PPGConfig) -> float:
         """Seconds of an auxiliary phase."""
-        if not config.n_aux_epochs:
+        if not config.has_aux_phases:
             return 0.0
         rows = config.n_pi * rows_of(config)
         return rows * (self.record + config.n_aux_epochs * self.aux)
@@ -81,7 +81,7 @@ class Speeds:
         """Environment steps of the first `seconds` of a run."""
         iteration, period = sum(self.iteration_s(config)), config.aux_skips + config.n_pi
         most = math.inf if config.max_aux_phases is None else config.max_aux_phases
-        if not config.n_aux_epochs:
+        if not config.has_aux_phases:
             most = 0
         phases = min(seconds // (period * iteration + self.aux_phase_s(config)), most)
         rest = seconds - phases * (period * iteration + self.aux_phase_s(config))
@@ -159,7 +159,7 @@ def _learning(
     value = seconds_per_row(lambda: len(learner.values(obs, flat))) if dual else 0.0
     phase = seconds_per_row(lambda: len(obs) if learner.policy_phase(batch) else 1)
     record, aux = 0.0, 0.0
-    if config.n_aux_epochs:
+    if config.has_aux_phases:
         rows = config.aux_mbsize_rows or config.aux_mbsize * steps
         rows = min(most, rows, _most_rows(config.aux_precision, gpu) or most)
         store = _store(policy, frames, rows, config.recomputes_targets)
