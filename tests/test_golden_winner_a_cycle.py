@@ -185,9 +185,11 @@ class Comparison:
         p, config = self.phase, self.algorithm.config
 
         def after_first() -> None:
+            recorded = winner_files.named(own, "param_step1")
             if p == 0:
-                recorded = winner_files.named(own, "param_step1")
                 winner_a.overwrite_policy_head(self.learner, recorded)
+            if recorded:
+                winner_files.assert_parameters(self.learner.network, recorded, 2e-5)
 
         compare = winner_a.AuxComparison(
             own, config.num_envs, config.rollout_fragment_length, after_first
