@@ -1,5 +1,7 @@
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -439,7 +441,8 @@ def test_a_restored_algorithm_gives_its_weights_to_its_workers(workers, tmp_path
 
 def test_environments_without_a_rollout_are_counted_until_their_worker_is_back(workers):
     assert stats_of(workers.train())["lost_envs"] == 0
-    ray.kill(workers.env_runner_group._worker_manager.actors()[2], no_restart=False)
+    second = workers.env_runner_group._worker_manager.actors()[2]
+    os.kill(ray.get(second.apply.remote(lambda worker: os.getpid())), signal.SIGKILL)
     before = weights(workers)
     result = workers.train()
     assert stats_of(result)["lost_envs"] == 2 and result["num_env_steps_sampled_this_iter"] == 16

@@ -154,7 +154,7 @@ def _same_trainings(found: _Play) -> Iterator[str]:
         return
     names = []
     for variant, run in others:
-        idle = {*AUX_KEYS}
+        idle = set(AUX_KEYS)
         if not run.sized.config.get("drac_weight"):
             idle.add(_DROPOUT)
         if not run.sized.aux_phases and idle.issuperset(variant.changed):
