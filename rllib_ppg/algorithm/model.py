@@ -7,15 +7,12 @@ RLlib's stock algorithms can use them too: `forward` gives the logits, `value_fu
 
 import math
 from collections.abc import Callable, Mapping
-from copy import deepcopy
-from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedParameter
 
 from rllib_ppg._ray_compat import ModelCatalog, SampleBatch, TorchModelV2, ViewRequirement
 from rllib_ppg.algorithm.actions import start
@@ -26,10 +23,9 @@ from rllib_ppg.algorithm.model_settings import (
     NetworkSettings,
     parse_model_settings,
 )
-from rllib_ppg.core.encoder_trial import try_encoder
-from rllib_ppg.core.encoders import ExtendedEncoder, ImpalaEncoder, MLPEncoder
+from rllib_ppg.algorithm.own_encoder import MOST_TRIED, own_maker, try_own
+from rllib_ppg.core.encoders import ImpalaEncoder, MLPEncoder
 from rllib_ppg.core.networks import PhasicNetwork
-from rllib_ppg.dotted_names import blamed, check_options, find_class
 from rllib_ppg.errors import UserError
 
 
@@ -57,23 +53,9 @@ def check_model(name: str | None, config: Mapping[str, Any], space: Any, action_
             the user's own is made and tried.
     """
     make = encoder_maker(name, config, space, action_space)
-    if name != "ppg_encoder":
-        return
     # One that may not fit is for the check of memory.
-    if parameter_count(name, config, space, action_space) <= _MOST_TRIED:
-        with torch.random.fork_rng(devices=[]):
-            try_encoder(str(config["encoder"]), make(), _sampled(space))
-
-
-_MOST_TRIED = 25_000_000
-"""Parameters of a network whose encoder is made to be tried."""
-
-
-def _sampled(space: gym.Space[Any], count: int = 5) -> np.ndarray:
-    """Some observations of a space (B, ...), as they are stored."""
-    space = deepcopy(space)
-    space.seed(0)
-    return np.stack([space.sample() for _ in range(count)]).astype(observation_layout(space)[1])
+    if name == "ppg_encoder" and (parameter_count(name, config, space, action_space) <= MOST_TRIED):
+        try_own(str(config["encoder"]), make, space, observation_layout(space)[1])
 
 
 def check_images(space: Any) -> None:
@@ -265,55 +247,6 @@ def impala_maker(
         num_actions=int(action_space.n) if settings.previous_action else 0,
         dropout=settings.dropout,
     )
-
-
-def own_maker(space: Any, settings: EncoderSettings, action_space: Any) -> Callable[[], nn.Module]:
-    """Return a function that makes one encoder of the user's own.
-
-    Raises:
-        UserError: If there is no such class, or it does not take the options; where one is made,
-            if it lacks what it must have.
-    """
-    kind: Any = find_class(settings.encoder, nn.Module, "encoder")
-    options = dict(settings.encoder_options)
-    check_options(f"encoder {settings.encoder}", partial(kind, tuple(space.shape)), options)
-
-    def make() -> nn.Module:
-        with blamed(f"encoder {settings.encoder} cannot be made"):
-            encoder: nn.Module = kind(tuple(space.shape), **options)
-        problem = _own_problem(encoder, action_space)
-        if problem:
-            raise UserError(f"encoder {settings.encoder} {problem}.")
-        return encoder
-
-    return make
-
-
-def _own_problem(encoder: nn.Module, action_space: Any) -> str | None:
-    """What an encoder of the user's own lacks; None if nothing."""
-    size = getattr(encoder, "output_size", None)
-    if not isinstance(size, int) or size < 1:
-        return (
-            "has no attribute output_size, the size of its codes, a whole number; set it in the "
-            "constructor"
-        )
-    if any(isinstance(parameter, UninitializedParameter) for parameter in encoder.parameters()):
-        return "has lazy layers, whose sizes are not known when it is made; give them their sizes"
-    if not isinstance(encoder, ExtendedEncoder):
-        return None
-    discrete = isinstance(action_space, gym.spaces.Discrete)
-    count = int(action_space.n) if discrete else 0
-    if encoder.num_actions not in (0, count):
-        return (
-            f"has num_actions={encoder.num_actions!r}, and the environment {action_space}; set it "
-            f"to {f'{count}, or to ' if count else ''}0 for an encoder without previous actions"
-        )
-    share: Any = encoder.dropout_share
-    if not isinstance(share, int | float) or not 0 <= share < 1:
-        return f"has dropout_share={share!r}, which must be at least 0 and less than 1"
-    if share and type(encoder).draw_kept is ExtendedEncoder.draw_kept:
-        return f"has dropout_share={share!r} and no draw_kept; define it"
-    return None
 
 
 def mlp_maker(space: Any, settings: MLPSettings) -> Callable[[], nn.Module]:

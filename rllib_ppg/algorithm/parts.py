@@ -17,6 +17,7 @@ from rllib_ppg.core.budget import BudgetSettings, RunBudget
 from rllib_ppg.core.clipping import AdaptiveClip
 from rllib_ppg.core.phase_plan import PhasePlan
 from rllib_ppg.core.reward_norm import RewardPipeline, make_reward_transform
+from rllib_ppg.core.reward_trial import try_reward_transform
 from rllib_ppg.core.scores import get_table, table_names
 from rllib_ppg.core.transform_choice import ChoiceSettings
 from rllib_ppg.envs.procgen_options import ProcgenOptions, parse_options
@@ -83,6 +84,17 @@ def reward_pipeline(config: PPGConfig) -> RewardPipeline:
     )
     clip = return_max(config) if config.reward_clip == "return_max" else config.reward_clip
     return RewardPipeline(transform, clip=clip, scale=config.reward_scale)
+
+
+def try_rewards(config: PPGConfig) -> None:
+    """Refuse a reward transform of the user's own that would fail in a run.
+
+    Raises:
+        UserError: Saying how.
+    """
+    if config.normalize_rewards:
+        shape = config.num_envs, config.rollout_fragment_length
+        try_reward_transform(config.reward_transform, *shape, gamma=config.reward_norm_gamma)
 
 
 def run_budget(config: PPGConfig) -> RunBudget:

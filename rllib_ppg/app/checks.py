@@ -19,6 +19,7 @@ from rllib_ppg.algorithm.evaluation import number_names
 from rllib_ppg.algorithm.hardware import slow_notes
 from rllib_ppg.algorithm.idle_keys import idle_notes
 from rllib_ppg.algorithm.model import MODELS, check_model, observation_layout, parameter_count
+from rllib_ppg.algorithm.parts import try_rewards
 from rllib_ppg.algorithm.registration import register
 from rllib_ppg.app.experiment import Experiment
 from rllib_ppg.app.objective import game_of, is_return, score_table
@@ -27,7 +28,6 @@ from rllib_ppg.app.result_keys import evaluation_problem, flat_stop, key_problem
 from rllib_ppg.app.sweep import Sweep
 from rllib_ppg.app.variants import axes, variants
 from rllib_ppg.app.yaml_reader import KeyPath
-from rllib_ppg.core.reward_trial import try_reward_transform
 from rllib_ppg.errors import UserError, shown
 from rllib_ppg.spelling import did_you_mean
 
@@ -131,10 +131,7 @@ def check_ppg(variant: dict[str, Any]) -> PPGConfig:
         reason = " ".join(str(error).split())
         raise UserError(f"The configuration is refused by RLlib: {reason}") from error
     _check_model(config)
-    if config.normalize_rewards:
-        shape = config.num_envs, config.rollout_fragment_length
-        gamma = config.reward_norm_gamma
-        try_reward_transform(config.reward_transform, *shape, gamma=gamma)
+    try_rewards(config)
     check_augmentations(config, observation_space(config))
     check_counts(_spaces(config).columns, config)
     return config
