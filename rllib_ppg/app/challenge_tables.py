@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from rllib_ppg.app.progress import counted
+
 Json = Mapping[str, Any]
 
 
@@ -39,8 +41,8 @@ def sheets_of(results: Json, track: str) -> list[Sheet]:
     return [
         Sheet(f"Track {track}, all levels, {title}", columns, rows),
         Sheet(
-            f"Track {track}, over {summary['num_games']} games x {summary['runs_per_game']} runs, "
-            f"{title}",
+            f"Track {track}, over {counted(summary['num_games'], 'game')} x "
+            f"{counted(summary['runs_per_game'], 'run')}, {title}",
             ["over all games", "score [95 %]"],
             _overall_rows(summary),
         ),

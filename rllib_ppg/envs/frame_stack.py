@@ -65,15 +65,15 @@ class FrameStack:
         self._reuse = reuse
         self._window: _Window | None = None
         self._stacked: np.ndarray | None = None
-        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []  # frames and firsts, k at most
+        self._deferred: list[tuple[np.ndarray, np.ndarray]] = []  # frames and firsts, k at most
 
     @property
     def stacked(self) -> np.ndarray | None:
         """The stacks (N, H, W, k * C); None with one frame, or before the first.
 
-        Frames that wait are put into them now.
+        Deferred frames are put into them now.
         """
-        self._put_waiting()
+        self._put_deferred()
         return self._stacked
 
     def push(self, frames: np.ndarray, firsts: np.ndarray) -> np.ndarray:
@@ -88,26 +88,26 @@ class FrameStack:
         """
         if self.num_frames == 1:
             return frames
-        self.wait(frames, firsts)
-        self._put_waiting()
+        self.defer(frames, firsts)
+        self._put_deferred()
         assert self._stacked is not None
         return self._stacked
 
-    def wait(self, frames: np.ndarray, firsts: np.ndarray) -> None:
+    def defer(self, frames: np.ndarray, firsts: np.ndarray) -> None:
         """Add the newest frame of every game as `push`, but not before the stacks are read.
 
         Args:
-            frames: The newest frames; they must not change until then, or until `keep_waiting`.
+            frames: The newest frames; they must not change until then, or until `keep_deferred`.
             firsts: True where the frame is the first of an episode.
         """
         # Older ones than the last k would not be seen any more.
-        self._waiting = [*self._waiting, (frames, firsts)][-self.num_frames :]
+        self._deferred = [*self._deferred, (frames, firsts)][-self.num_frames :]
 
-    def keep_waiting(self) -> None:
-        """Copy the newest frames if they still wait: their memory may be written to after this."""
-        if self._waiting:
-            frames, firsts = self._waiting[-1]
-            self._waiting[-1] = frames.copy(), firsts
+    def keep_deferred(self) -> None:
+        """Copy the newest frames if they are still deferred: their memory may be written to now."""
+        if self._deferred:
+            frames, firsts = self._deferred[-1]
+            self._deferred[-1] = frames.copy(), firsts
 
     def get_state(self) -> Any | None:
         """Return a copy of the stack, or None where there is nothing to keep."""
@@ -116,17 +116,17 @@ class FrameStack:
 
     def set_state(self, state: Any | None) -> None:
         """Go on from what `get_state` returned."""
-        self._window, self._stacked, self._waiting = None, None, []
+        self._window, self._stacked, self._deferred = None, None, []
         if state is not None:
             self._window = _Window(state, state.shape[-1] // self.num_frames)
             self._show()
 
-    def _put_waiting(self) -> None:
-        """Put the frames that wait into the stacks."""
-        if self._waiting:
-            for frames, firsts in self._waiting:
+    def _put_deferred(self) -> None:
+        """Put deferred frames into the stacks."""
+        if self._deferred:
+            for frames, firsts in self._deferred:
                 self._put(frames, firsts)
-            self._waiting = []
+            self._deferred = []
             self._show()
 
     def _put(self, frames: np.ndarray, firsts: np.ndarray) -> None:
@@ -163,10 +163,10 @@ class StaleFrameStack(FrameStack):
         super().__init__(num_frames, reuse=reuse)
         self._remembered: dict[int, np.ndarray] = {}  # of games that show an episode's first frame
 
-    def wait(self, frames: np.ndarray, firsts: np.ndarray) -> None:
+    def defer(self, frames: np.ndarray, firsts: np.ndarray) -> None:
         """Add the newest frames at once: here older ones than the last k may still be seen."""
-        super().wait(frames, firsts)
-        self._put_waiting()
+        super().defer(frames, firsts)
+        self._put_deferred()
 
     def _put(self, frames: np.ndarray, firsts: np.ndarray) -> None:
         """Put the newest frames into the stacks."""

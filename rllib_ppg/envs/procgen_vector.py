@@ -295,7 +295,7 @@ class ProcgenVectorEnv(VectorEnv):
 
     def _act(self, actions: np.ndarray) -> np.ndarray:
         """Step the games and return their rewards (N,)."""
-        self._frames.keep_waiting()  # the library writes the next frames over the last ones
+        self._frames.keep_deferred()  # the library writes the next frames over the last ones
         self._games.act(actions)
         return self._read()
 
@@ -304,7 +304,7 @@ class ProcgenVectorEnv(VectorEnv):
         rewards, frames, firsts = self._games.observe()
         self._newest, self._firsts = frames["rgb"], firsts.copy()
         if self._frames.num_frames > 1:
-            self._frames.wait(self._newest, self._firsts)
+            self._frames.defer(self._newest, self._firsts)
         return np.array(rewards)
 
     def _kept(self, obs: np.ndarray) -> np.ndarray:
