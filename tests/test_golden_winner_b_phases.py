@@ -252,16 +252,7 @@ def test_the_drac_loss_and_one_update(path, case):
     of_transform = {k.removeprefix(AUGMENT): v for k, v in draws.items() if k.startswith(AUGMENT)}
     mask = learner._drac._augmentation.policy_mask(of_transform)
     np.testing.assert_array_equal(mask, own["policy_mask"].reshape(rows))
-    batch = PolicyBatch(
-        data["ob"],
-        data["action"],
-        data["old_logp"],
-        data["adv"],
-        data["vtarg"],
-        data["old_value"],
-        prev_actions=data["prev_action"],
-    )
-    (step,) = learner.policy_steps(batch)
+    (step,) = learner.policy_steps(policy_batch(data, infos=False))
     assert_passes(passes, own, data)
     assert_drac_losses(config, step.stats, own)
     at_once = Golden({k: v[None] for k, v in own.arrays.items() if k.startswith("grad_")})

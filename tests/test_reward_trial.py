@@ -47,7 +47,7 @@ def test_a_sound_transform_passes():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("constructor", r"\.Own cannot be made: KeyError: 'constructor'"),
+        ("constructor", r"\.Own: cannot be made: KeyError: 'constructor'"),
         ("call", r"\.Own fails: TypeError: no rewards\."),
         ("shape", r"\.Own makes \(4, 3\) of rewards \(3, 4\); it must give an array \(T, N\)"),
         ("scale", r"\.Own fails: ValueError: could not convert string to float"),

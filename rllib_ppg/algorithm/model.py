@@ -54,7 +54,7 @@ def check_model(name: str | None, config: Mapping[str, Any], space: Any, action_
     """
     make = encoder_maker(name, config, space, action_space)
     # One that may not fit is for the check of memory.
-    if name == "ppg_encoder" and (parameter_count(name, config, space, action_space) <= MOST_TRIED):
+    if name == "ppg_encoder" and parameter_count(name, config, space, action_space) <= MOST_TRIED:
         try_own(str(config["encoder"]), make, space, observation_layout(space)[1])
 
 

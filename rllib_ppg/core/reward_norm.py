@@ -355,11 +355,10 @@ def make_reward_transform(
             f"reward_transform {name}: {error}; its options: {', '.join(known) or 'none'}."
         ) from error
     try:
-        with blamed(f"reward_transform {name} cannot be made"):
+        with blamed("cannot be made"):
             return kind(num_envs, gamma=gamma, **options)
     except UserError as error:
-        about = "" if name in str(error) else f"reward_transform {name}: "
-        raise UserError(f"{about}{error}") from error
+        raise UserError(f"reward_transform {name}: {error}") from error
 
 
 def _import(name: str) -> type[RewardTransform]:
