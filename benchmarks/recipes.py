@@ -32,7 +32,7 @@ WRAPPERS: dict[str, dict[str, Any]] = {
         "frame_stack": 2, "noop_reward": -0.1, "revisit_reward": -0.01, "count_states": True,
     },
 }  # fmt: skip
-WITHOUT_TARGET = ("no option", READ, "all of them")
+WITHOUT_TARGET = ("no option", "all of them")
 AUGMENTED: dict[str, Any] = {
     "random_translate": {"type": "random_translate", "max_shift": 5},
     "a third cropped, a third cut out": {

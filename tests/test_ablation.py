@@ -20,13 +20,15 @@ SAMPLES = "ablation-sample-efficiency"
 CLIP, AUGMENTATION = "whole-without-value_clip_param", "whole-without-aux_augmentation"
 
 
-def described(**given: Any) -> list[str]:
-    """What is said about the sample-efficiency winner's ablation before it starts."""
+EFFICIENCY = Path(__file__).parents[1] / "experiments" / "ablation_sample_efficiency.yaml"
+
+
+def described(file: Path = EFFICIENCY, **given: Any) -> list[str]:
+    """What is said about an ablation, the sample-efficiency winner's, before it starts."""
     from rllib_ppg.app import cluster
     from rllib_ppg.app.ablation import _lines, _Play, _sized
     from rllib_ppg.app.challenge import train_flags
 
-    file = Path(__file__).parents[1] / "experiments" / "ablation_sample_efficiency.yaml"
     flags = AblationFlags(file=str(file), **given)
     ablation = load_ablation(flags)
     settings = cluster.ray_settings(train_flags(flags))
@@ -42,6 +44,8 @@ BAD = {
     "--games maz": 'Did you mean "maze"',
     "--seeds 1,1": "no second run",
     "--budget-steps 100": "less than the 128 environment steps of one iteration",
+    "--budget-scale -1": "--budget-scale",
+    "--budget-scale nan": "--budget-scale",
     "--set gama=1": 'Did you mean "gamma"',
     "--set seed=1": "set by the protocol",
     "--resume": "There is no ablation in",
@@ -57,6 +61,7 @@ def test_a_mistake_gets_one_message_and_nothing_is_written(capsys, tmp_path: Pat
     found = run(capsys, tmp_path, *more.split())
     assert found.code == 2 and found.out == "", found
     assert found.err.startswith("Error: ") and BAD[more] in found.err
+    assert "budget_seconds" not in found.err, "the file has none"
     assert not (tmp_path / "out").exists()
 
 
@@ -147,6 +152,17 @@ def test_what_differs_in_auxiliary_phases_only_is_named_where_there_are_none(
         named = re.findall(r"without-(\w+)", line)
         assert named == same and "within 98,000 environment steps" in line
         assert line.endswith(f" {'are' if len(same) > 1 else 'is'} the same training as {SAMPLES}.")
+
+
+def test_an_option_of_the_auxiliary_phase_s_augmentation_is_part_of_it(tmp_path: Path):
+    file = tmp_path / "ablation.yaml"
+    shift = "aux_augmentation: {type: random_translate, max_shift: 3}"
+    file.write_text(EFFICIENCY.read_text().replace("aux_augmentation: null", shift))
+    lines = described(file, only="aux_augmentation", budget_steps="1e5")
+    assert any("max_shift: 3" in line for line in lines)
+    assert any(
+        line.endswith(f"aux_augmentation is the same training as {SAMPLES}.") for line in lines
+    )
 
 
 def test_dropout_counts_without_auxiliary_phases_where_the_policy_phase_has_it():

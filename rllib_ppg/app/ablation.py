@@ -154,10 +154,10 @@ def _same_trainings(found: _Play) -> Iterator[str]:
         return
     names = []
     for variant, run in others:
-        idle = set(AUX_KEYS)
-        if not run.sized.config.get("drac_weight"):
-            idle.add(_DROPOUT)
-        if not run.sized.aux_phases and idle.issuperset(variant.changed):
+        idle = {*AUX_KEYS, *([] if run.sized.config.get("drac_weight") else [_DROPOUT])}
+        # An option of an augmentation changes what the augmentation's key says.
+        changed = {key if key in idle else key.split(".")[0] for key in variant.changed}
+        if not run.sized.aux_phases and changed <= idle:
             names.append(variant.challenge.name)
     if names:
         yield (

@@ -1,5 +1,6 @@
 """App: the budget of an ablation: the first experiment's own, unless flags say otherwise."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,8 +43,9 @@ def budget_of(raw: RawExperiment, flags: AblationFlags) -> dict[str, Any]:
         raw.source.places["protocol", key] = raw.source.at(*limit.path)
     found: dict[str, Any] = {key: limit.value for key, limit in limits.items()}
     seconds = found.get(SECONDS, Protocol.model_fields[SECONDS].default)
-    if seconds > MIN_SCALED_SECONDS:
-        seconds /= flags.budget_scale or 1
+    scale = flags.budget_scale or 1.0
+    if seconds > MIN_SCALED_SECONDS and 0 < scale <= 1 and math.isfinite(seconds / scale):
+        seconds /= scale  # one out of range is refused by its own name
     return {**found, SECONDS: seconds}
 
 

@@ -7,6 +7,7 @@ from rllib_ppg.algorithm.config import PPGConfig
 from rllib_ppg.algorithm.keys import WORKER_SHARES
 from rllib_ppg.app import cluster
 from rllib_ppg.app.cluster import Resources
+from rllib_ppg.app.progress import counted
 from rllib_ppg.app.variants import variants
 from rllib_ppg.errors import UserError
 
@@ -96,12 +97,8 @@ def resource_lines(plan: "Plan", settings: cluster.RaySettings, at_once: int) ->
     place = "this machine" if settings.address is None else f"a cluster of {len(there)} node(s)"
     yield (
         f"{plan.experiment.name}: {_learner(config, given)}, {_workers(config, given)}"
-        f"{many} on {place} with {_counted(cpus, 'CPU')}, {_counted(gpus, 'GPU')}."
+        f"{many} on {place} with {counted(cpus, 'CPU')}, {counted(gpus, 'GPU')}."
     )
-
-
-def _counted(number: float, what: str) -> str:
-    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def _learner(config: PPGConfig, given: Mapping[str, Any]) -> str:

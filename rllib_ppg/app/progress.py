@@ -180,10 +180,10 @@ def show_count(value: float) -> str:
     return show(value, ",.0f")
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 phase`, `2 phases`, `2 minibatches`; for nouns with a regular plural."""
+def counted(number: float, noun: str) -> str:
+    """`1 phase`, `2 phases`, `2 minibatches`, `0.5 GPUs`; for nouns with a regular plural."""
     ending = "es" if noun.endswith("ch") else "s"
-    return f"{number:,} {noun}{'' if number == 1 else ending}"
+    return f"{number:,.12g} {noun}{'' if number == 1 else ending}"
 
 
 def show_time(seconds: float) -> str:
